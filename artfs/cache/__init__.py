@@ -1,0 +1,1 @@
+"""Verified data on local disk: manifest indexes and block lists. Knows no registry."""

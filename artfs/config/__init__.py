@@ -1,0 +1,1 @@
+"""Where things are: flags, environment, the configuration file, defaults."""

@@ -1,0 +1,108 @@
+"""Every error that artfs raises on purpose, with its exit code.
+
+The tree::
+
+    ArtfsError                    1
+    ├── InvalidInputError         2   a name, path, manifest, option or draft that cannot be accepted
+    ├── NotFoundError             3
+    ├── ExistsError               4
+    ├── BusyError                 5   in use: open files, another owner, a mount with users
+    ├── PermissionDeniedError     6
+    ├── ReadOnlyError             6   a committed version, or a mount with -o ro
+    ├── IntegrityError            7   bytes that are not what the manifest names
+    ├── UnreachableError          8   a backend that does not answer
+    ├── NoSpaceError              9
+    ├── VersionDeletedError       3   a version deleted under its reader
+    ├── NotSupportedError         2   this file system never does that
+    └── SchemaError               10  a registry or data file of another program version
+
+``fuse/errnos.py`` maps the classes to errno, the CLI maps them to exit codes. A message names the reference, path or
+digest and what went wrong; ``hint`` says what to try.
+"""
+
+from __future__ import annotations
+
+
+class ArtfsError(Exception):
+    """The root of the tree. ``hint`` is one sentence on what to try next, or empty."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InvalidInputError(ArtfsError):
+    """A value given by a user, a file or a peer cannot be accepted."""
+
+    exit_code = 2
+
+
+class NotFoundError(ArtfsError):
+    """What was named does not exist."""
+
+    exit_code = 3
+
+
+class VersionDeletedError(NotFoundError):
+    """The version existed and was deleted."""
+
+
+class ExistsError(ArtfsError):
+    """What was to be made is there already."""
+
+    exit_code = 4
+
+
+class NotEmptyError(ExistsError):
+    """What was to be removed still holds something."""
+
+
+class BusyError(ArtfsError):
+    """Something is in use by somebody else."""
+
+    exit_code = 5
+
+
+class PermissionDeniedError(ArtfsError):
+    """The caller may not do this."""
+
+    exit_code = 6
+
+
+class ReadOnlyError(ArtfsError):
+    """What was to be changed never changes."""
+
+    exit_code = 6
+
+
+class IntegrityError(ArtfsError):
+    """Bytes do not match the digest that names them."""
+
+    exit_code = 7
+
+
+class UnreachableError(ArtfsError):
+    """A backend did not answer, or answered with a failure of its own."""
+
+    exit_code = 8
+
+
+class NoSpaceError(ArtfsError):
+    """A disk or a quota is full."""
+
+    exit_code = 9
+
+
+class NotSupportedError(ArtfsError):
+    """This file system never does that, whoever asks."""
+
+    exit_code = 2
+
+
+class SchemaError(ArtfsError):
+    """A file was written by another version of artfs and cannot be used by this one."""
+
+    exit_code = 10

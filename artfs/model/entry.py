@@ -1,0 +1,92 @@
+"""Entry: one file of a version, as its manifest names it, and the rules that make an untrusted one acceptable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from artfs.errors import InvalidInputError
+from artfs.model.digest import Algorithm, Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from artfs.model.paths import EntryPath
+
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+
+MAX_SIZE = 1 << 53
+"""Sizes above this are absurd (8 PiB), and not exact in every JSON reader."""
+
+BLOCK_SIZE = 1 << 20
+"""The unit of proving (bytes). A file larger than one block carries a block list in its entry's ``extra``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a version.
+
+    ``digest`` is the base64 of the content's digest for files, and an opaque string (an ETag, a URI) for most references.
+    ``size`` is in bytes; 0 when a reference's size is not known.
+    """
+
+    path: EntryPath
+    digest: str
+    size: int
+    ref: str | None = None
+    birth_artifact_id: str | None = None
+    extra: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.size, int) or isinstance(self.size, bool) or not 0 <= self.size <= MAX_SIZE:
+            raise InvalidInputError(f"entry {self.path!r} has the impossible size {self.size!r}")
+        if not self.digest:
+            raise InvalidInputError(f"entry {self.path!r} has no digest")
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The algorithm of the digest: MD5 unless ``extra`` says otherwise."""
+        return parse_algorithm(self.extra)
+
+    @property
+    def blob(self) -> Digest:
+        """The digest of the content; InvalidInputError where the digest is no content digest."""
+        return Digest.from_base64(self.digest, self.algorithm)
+
+    @property
+    def executable(self) -> bool:
+        """Whether the file is shown with its execute bits."""
+        return self.extra.get("executable") is True
+
+    @property
+    def block_list(self) -> Digest | None:
+        """The digest of the list of BLAKE3 block digests of this file, for native commits of more than one block."""
+        blocks = self.extra.get("blocks")
+        if not isinstance(blocks, dict) or blocks.get("alg") != "BLAKE3" or blocks.get("size") != BLOCK_SIZE:
+            return None
+        name = blocks.get("digest")
+        return Digest.from_base64(name, Algorithm.BLAKE3) if isinstance(name, str) else None
+
+
+def parse_algorithm(extra: Mapping[str, JsonValue]) -> Algorithm:
+    """Return the algorithm that an entry's ``extra`` names; untagged is MD5."""
+    name = extra.get("alg", "MD5")
+    if name == "MD5":
+        return Algorithm.MD5
+    if name == "XXH128":
+        return Algorithm.XXH128
+    raise InvalidInputError(f"unknown digest algorithm {name!r}")
+
+
+def file_extra(
+    algorithm: Algorithm, *, executable: bool = False, block_list: Digest | None = None
+) -> dict[str, JsonValue]:
+    """Build the ``extra`` of a file entry: only what differs from a plain MD5 file of one block."""
+    extra: dict[str, JsonValue] = {}
+    if algorithm is not Algorithm.MD5:
+        extra["alg"] = algorithm.name
+    if block_list is not None:
+        extra["blocks"] = {"alg": "BLAKE3", "size": BLOCK_SIZE, "digest": block_list.base64}
+    if executable:
+        extra["executable"] = True
+    return extra

@@ -1,0 +1,1 @@
+"""The port "who knows what exists" (`artfs.registry.port`) and its implementations."""

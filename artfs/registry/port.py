@@ -1,0 +1,260 @@
+"""The port of a registry: entities, projects, collections, versions, aliases, and who made and used them.
+
+Implementations are synchronous and thread-safe: the mount calls them from worker threads, the CLI directly. Values that
+they return are snapshots. Names are checked by the callers (`artfs.model.names`); a registry refuses what it cannot record.
+
+The protocol of a commit is `reserve` then `publish`: a reserved version is ``PENDING`` and invisible to every listing; `publish`
+makes version and aliases visible in one transaction. Both are idempotent by ``client_id``, so that a commit may be repeated from
+any step after a crash.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from artfs.model.digest import Algorithm, Digest
+    from artfs.model.entry import JsonValue
+    from artfs.model.names import ArtifactRef, CollectionRef
+
+
+class State(enum.Enum):
+    """The state of a version."""
+
+    PENDING = "PENDING"
+    COMMITTED = "COMMITTED"
+    DELETED = "DELETED"
+
+
+class CollectionKind(enum.Enum):
+    """Where versions are logged, or where versions of other collections are linked."""
+
+    SEQUENCE = "sequence"
+    PORTFOLIO = "portfolio"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """Where the manifest of a version is: a blob in the store, named by the MD5 of its bytes."""
+
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """A run, as lineage shows it."""
+
+    id: str
+    entity: str
+    project: str
+    name: str
+    job_type: str
+    created_at: datetime
+
+    @property
+    def path(self) -> str:
+        """``entity/project/id``."""
+        return f"{self.entity}/{self.project}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version as seen through one collection: all that a registry says of it.
+
+    ``id`` is unique in the registry and never used again. ``index`` is its index in the collection it was looked up
+    in, ``source`` and ``source_index`` say where it was logged (the same, but for links in a portfolio). ``size`` is the sum of
+    the entries' sizes in bytes.
+    """
+
+    id: str
+    collection: CollectionRef
+    index: int
+    source: CollectionRef
+    source_index: int
+    type: str
+    state: State
+    digest: str
+    algorithm: Algorithm
+    manifest: ManifestFile
+    commit_hash: str
+    size: int
+    file_count: int
+    description: str | None
+    metadata: Mapping[str, JsonValue]
+    aliases: tuple[str, ...]
+    tags: tuple[str, ...]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AliasInfo:
+    """An alias of a collection: its name, the index it points at and when it last moved."""
+
+    name: str
+    index: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VersionInfo:
+    """The part of a version that a directory listing needs."""
+
+    id: str
+    index: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionListing:
+    """What the directory of a collection shows: its COMMITTED versions by index, and its aliases by name.
+
+    ``type`` is None until the first version is published.
+    """
+
+    kind: CollectionKind
+    type: str | None
+    created_at: datetime
+    updated_at: datetime
+    versions: tuple[VersionInfo, ...]
+    aliases: tuple[AliasInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """What a commit asks a registry to record. ``client_id`` names the commit: the same id is the same version."""
+
+    client_id: str
+    collection: CollectionRef
+    type: str | None
+    digest: str
+    algorithm: Algorithm
+    size: int
+    file_count: int
+    description: str | None = None
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A version index that belongs to one commit. ``existing``: `reserve` found nothing new to commit."""
+
+    id: str
+    index: int
+    existing: bool
+
+
+class Registry(Protocol):
+    """Who knows what exists. Every method may raise UnreachableError."""
+
+    @property
+    def id(self) -> str:
+        """A name of this registry that is the same on every machine and for ever."""
+
+    @property
+    def default_entity(self) -> str:
+        """The entity of references that name none."""
+
+    def close(self) -> None:
+        """Give back connections. The registry is not used afterwards."""
+
+    # What exists ------------------------------------------------------------------------------------------------
+
+    def entities(self) -> Sequence[str]:
+        """Return the names of the entities, the default entity among them, sorted."""
+
+    def projects(self, entity: str) -> Sequence[str]:
+        """Return the names of the projects, sorted; NotFoundError if there is no such entity."""
+
+    def collections(self, entity: str, project: str) -> Sequence[str]:
+        """Return the names of the collections, sorted; NotFoundError if there is no such project."""
+
+    def listing(self, collection: CollectionRef) -> CollectionListing:
+        """Return what the directory of a collection shows; NotFoundError if there is no such collection."""
+
+    def version(self, ref: ArtifactRef) -> Version:
+        """Return a COMMITTED version by alias or index; NotFoundError, VersionDeletedError."""
+
+    def versions(self, collection: CollectionRef) -> Sequence[Version]:
+        """Return all COMMITTED versions by index; NotFoundError if there is no such collection."""
+
+    def logged_by(self, version_id: str) -> RunInfo | None:
+        """Return the run that logged a version."""
+
+    def used_by(self, version_id: str) -> Sequence[RunInfo]:
+        """Return the runs that used a version, oldest first."""
+
+    # Making places ----------------------------------------------------------------------------------------------
+
+    def create_entity(self, entity: str) -> None:
+        """Make an entity; ExistsError."""
+
+    def create_project(self, entity: str, project: str) -> None:
+        """Make a project; ExistsError; NotFoundError if there is no such entity."""
+
+    def create_collection(self, collection: CollectionRef) -> None:
+        """Make an empty sequence without a type yet; ExistsError; NotFoundError if there is no such project."""
+
+    def remove_entity(self, entity: str) -> None:
+        """Remove an entity without projects; NotEmptyError, NotFoundError."""
+
+    def remove_project(self, entity: str, project: str) -> None:
+        """Remove a project without collections; NotEmptyError, NotFoundError."""
+
+    def remove_collection(self, collection: CollectionRef) -> None:
+        """Remove a collection that never had a version; NotEmptyError, NotFoundError."""
+
+    # Commit -----------------------------------------------------------------------------------------------------
+
+    def reserve(self, new: NewVersion) -> Reservation:
+        """Give a new version its id and index as PENDING, making entity, project and collection where missing.
+
+        Returns the COMMITTED ``latest`` as ``existing`` if it has the same digest: there is nothing to commit. The same
+        ``client_id`` gets the same reservation. InvalidInputError if the type is not the collection's, or the collection is
+        a portfolio.
+        """
+
+    def publish(self, client_id: str, manifest: ManifestFile, aliases: Sequence[str]) -> Version:
+        """Make a reserved version COMMITTED, and move ``latest`` and the aliases to it, in one transaction.
+
+        If another commit has published the same digest as ``latest`` meanwhile, the reservation is dropped and that version
+        is returned, with the aliases moved to it. Repeating it returns the same version. NotFoundError without a reservation.
+        """
+
+    def abandon(self, client_id: str) -> None:
+        """Drop a PENDING reservation; nothing if there is none."""
+
+    def add_aliases(self, ref: ArtifactRef, aliases: Sequence[str]) -> Version:
+        """Move aliases to a version, in one transaction; NotFoundError."""
+
+    # Change -----------------------------------------------------------------------------------------------------
+
+    def rename_alias(self, collection: CollectionRef, old: str, new: str) -> None:
+        """Give an alias another name, replacing the new name if it exists, in one transaction; NotFoundError."""
+
+    def remove_alias(self, collection: CollectionRef, alias: str) -> None:
+        """Remove an alias; NotFoundError."""
+
+    def set_description(self, ref: ArtifactRef, description: str | None) -> None:
+        """Replace the description of a version; NotFoundError."""
+
+    def set_metadata(self, ref: ArtifactRef, metadata: Mapping[str, JsonValue]) -> None:
+        """Replace the metadata of a version; NotFoundError."""
+
+    def delete_version(self, ref: ArtifactRef, *, delete_aliases: bool = False) -> Version:
+        """Make a version DELETED, for ever; return it as it was. NotFoundError, BusyError if it has aliases."""
+
+    # Lineage ----------------------------------------------------------------------------------------------------
+
+    def record_run(self, run: RunInfo) -> None:
+        """Record a run, making its entity and project where missing; nothing if it is recorded already."""
+
+    def record_use(self, run: RunInfo, version_id: str) -> None:
+        """Record that a run used a version; nothing if it is recorded already; NotFoundError."""

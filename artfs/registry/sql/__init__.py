@@ -1,0 +1,1 @@
+"""A registry in SQL, through SQLAlchemy Core."""

@@ -1,0 +1,1 @@
+"""The write path: drafts, the overlay on a base version, hashing, the journal and the commit."""

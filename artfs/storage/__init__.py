@@ -1,0 +1,1 @@
+"""The port "how bytes move" (`artfs.storage.port`) and its implementations."""

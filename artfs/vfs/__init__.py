@@ -1,0 +1,1 @@
+"""What a mount looks like. Never imports pyfuse3."""
