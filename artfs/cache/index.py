@@ -1,0 +1,205 @@
+"""Read the compiled index of a manifest: nodes by number, by name, and by directory.
+
+`Indexes` keeps the open ones, and compiles what is missing (`artfs.cache.compile`). The files lie in ``<cache>/index/<format>/``
+and are named by the manifest's digest; deleting them costs time only. An index never changes, so it is opened immutable,
+without locks, and may be used from any thread.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from artfs.cache.compile import FORMAT, compile_index
+from artfs.errors import IntegrityError, NotFoundError
+from artfs.model.entry import Entry
+from artfs.model.paths import EntryPath, join
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from artfs.model.digest import Digest
+
+_NODE = "SELECT number, parent, name, is_dir, size, executable FROM nodes "
+_HOT_NODES = 1 << 16  # about 15 MB for each index in heavy use
+_HOT_ENTRIES = 1 << 12
+_OPEN_INDEXES = 64
+_PAGE_CACHE_KIB = 8192
+
+
+class Node(NamedTuple):
+    """A file or a directory of a version. The root has the number 0 and is its own parent.
+
+    ``size`` is in bytes for a file, and the number of directories directly in it for a directory.
+    """
+
+    number: int
+    parent: int
+    name: str
+    is_dir: bool
+    size: int
+    executable: bool
+
+
+class ManifestIndex:
+    """The tree of one manifest. Methods read local disk, mostly out of its page cache, and never wait for anything else."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._database = self._connect()
+        totals = cast("list[tuple[int, int, int]]", self._rows("SELECT files, size, root_dirs FROM totals"))
+        if not totals:
+            raise IntegrityError(f"index {path.name} is incomplete")
+        self.file_count, self.size, root_dirs = totals[0]
+        self._root = Node(0, 0, "", is_dir=True, size=root_dirs, executable=False)
+        self.node = functools.lru_cache(maxsize=_HOT_NODES)(self._node)
+        self.entry = functools.lru_cache(maxsize=_HOT_ENTRIES)(self._entry)
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            uri = f"{self._path.absolute().as_uri()}?mode=ro&immutable=1"
+            database = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+            database.execute(f"PRAGMA cache_size = -{_PAGE_CACHE_KIB}")
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+        except sqlite3.Error as error:
+            raise IntegrityError(f"index {self._path.name} cannot be read: {error}") from error
+        if version != FORMAT:
+            raise IntegrityError(f"index {self._path.name} is incomplete")
+        return database
+
+    def _rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
+        try:
+            return self._database.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise IntegrityError(f"index {self._path.name} is damaged: {error}") from error
+
+    def _nodes(self, condition: str, *values: object) -> list[Node]:
+        return [Node._make(row) for row in self._rows(_NODE + condition, *values)]
+
+    def _node(self, number: int) -> Node:
+        """Return a node by number; NotFoundError."""
+        if number == 0:
+            return self._root
+        nodes = self._nodes("WHERE number = ?", number)
+        if not nodes:
+            raise NotFoundError(f"index {self._path.name} has no node {number}")
+        return nodes[0]
+
+    def child(self, parent: int, name: str) -> Node | None:
+        """Return what a directory has under a name."""
+        nodes = self._nodes("WHERE parent = ? AND name = ?", parent, name)
+        return nodes[0] if nodes else None
+
+    def children(self, parent: int, after: int = -1, limit: int = 1024) -> list[Node]:
+        """Return up to ``limit`` nodes of a directory in name order, from the one after the number ``after`` on."""
+        if after < 0:
+            return self._nodes("WHERE parent = ? ORDER BY name LIMIT ?", parent, limit)
+        last = self.node(after).name
+        return self._nodes("WHERE parent = ? AND name > ? ORDER BY name LIMIT ?", parent, last, limit)
+
+    def find(self, path: str) -> Node | None:
+        """Return the node at a path; the empty path is the root."""
+        node: Node | None = self._root
+        for name in path.split("/") if path else ():
+            if node is None or not node.is_dir:
+                return None
+            node = self.child(node.number, name)
+        return node
+
+    def path(self, number: int) -> str:
+        """Return the path of a node; the root's is empty."""
+        names: list[str] = []
+        while number:
+            node = self.node(number)
+            names.append(node.name)
+            number = node.parent
+        return "/".join(reversed(names))
+
+    def _entry(self, number: int) -> Entry:
+        """Return the manifest entry of a file; NotFoundError if it is none."""
+        query = "SELECT digest, size, ref, birth, extra FROM nodes WHERE number = ? AND NOT is_dir"
+        rows = self._rows(query, number)
+        if not rows:
+            raise NotFoundError(f"index {self._path.name} has no file {number}")
+        return _make_entry(self.path(number), rows[0])
+
+    def entries(self, under: int = 0) -> Iterator[Entry]:
+        """Yield the entries at or below a node, a directory at a time in name order. Uses a connection of its own."""
+        node = self.node(under)
+        if not node.is_dir:
+            yield self.entry(under)
+            return
+        query = "SELECT number, name, is_dir, digest, size, ref, birth, extra FROM nodes WHERE parent = ? ORDER BY name"
+        database = self._connect()
+        try:
+            pending = [(under, self.path(under))]
+            while pending:
+                number, directory = pending.pop()
+                below: list[tuple[int, str]] = []
+                for child, name, is_dir, *fields in database.execute(query, (number,)):
+                    if is_dir:
+                        below.append((child, join(directory, name)))
+                    else:
+                        yield _make_entry(join(directory, name), fields)
+                pending.extend(reversed(below))
+        except sqlite3.DatabaseError as error:
+            raise IntegrityError(f"index {self._path.name} is damaged: {error}") from error
+        finally:
+            database.close()
+
+
+def _make_entry(path: str, fields: Iterable[object]) -> Entry:
+    digest, size, ref, birth, extra = fields
+    # The path was parsed when the manifest was compiled.
+    return Entry(EntryPath(path), digest, size, ref, birth, json.loads(extra) if extra else {})  # type: ignore[arg-type]
+
+
+class Indexes:
+    """The indexes of one cache directory; safe to use from any thread, and to share the directory between processes."""
+
+    def __init__(self, cache_dir: Path) -> None:
+        self._directory = cache_dir / "index" / str(FORMAT)
+        self._lock = threading.Lock()
+        self._open: dict[Digest, ManifestIndex] = {}
+        self._compiling: dict[Digest, threading.Lock] = {}
+
+    def get(self, manifest: Digest) -> ManifestIndex | None:
+        """Return an index that is open already, without touching the disk."""
+        with self._lock:
+            index = self._open.pop(manifest, None)
+            if index is not None:
+                self._open[manifest] = index  # the newest comes last
+            return index
+
+    def open(self, manifest: Digest, size: int, read: Callable[[], Iterable[bytes]]) -> ManifestIndex:
+        """Return the index of a manifest of ``size`` bytes, compiling it out of ``read()`` if it is not there. Blocks.
+
+        A damaged index file is a miss. Raises what `compile_index` and ``read`` raise.
+        """
+        with self._lock:
+            lock = self._compiling.setdefault(manifest, threading.Lock())
+        with lock:
+            index = self.get(manifest)
+            if index is None:
+                index = self._load(manifest, size, read)
+                with self._lock:
+                    self._open[manifest] = index
+                    while len(self._open) > _OPEN_INDEXES:
+                        self._open.pop(next(iter(self._open)))  # closed when its last user lets go of it
+        with self._lock:
+            self._compiling.pop(manifest, None)
+        return index
+
+    def _load(self, manifest: Digest, size: int, read: Callable[[], Iterable[bytes]]) -> ManifestIndex:
+        path = self._directory / f"{manifest.hex}.sqlite"
+        if path.exists():
+            try:
+                return ManifestIndex(path)
+            except (IntegrityError, NotFoundError):
+                path.unlink(missing_ok=True)
+        compile_index(manifest, size, read(), path)
+        return ManifestIndex(path)

@@ -1,0 +1,91 @@
+"""The one table from errors to errno, and the boundary that no exception but `FUSEError` may cross.
+
+Any other exception that leaves a handler ends the session and the mount with it. ENOSYS is never in the table: the kernel
+remembers it for the life of the mount.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import pyfuse3
+
+from artfs.errors import (
+    ArtfsError,
+    BusyError,
+    ExistsError,
+    IntegrityError,
+    InvalidInputError,
+    NoSpaceError,
+    NotEmptyError,
+    NotFoundError,
+    NotSupportedError,
+    PermissionDeniedError,
+    ReadOnlyError,
+    UnreachableError,
+    VersionDeletedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+ERRNOS: dict[type[ArtfsError], int] = {
+    InvalidInputError: errno.EINVAL,
+    NotFoundError: errno.ENOENT,
+    VersionDeletedError: errno.ESTALE,
+    ExistsError: errno.EEXIST,
+    NotEmptyError: errno.ENOTEMPTY,
+    BusyError: errno.EBUSY,
+    PermissionDeniedError: errno.EACCES,
+    ReadOnlyError: errno.EROFS,
+    IntegrityError: errno.EIO,
+    UnreachableError: errno.EIO,
+    NoSpaceError: errno.ENOSPC,
+    NotSupportedError: errno.EOPNOTSUPP,
+}
+
+_QUIET = {errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.EOPNOTSUPP, errno.EROFS, errno.EISDIR, errno.ENOTDIR}
+
+
+def errno_of(error: ArtfsError) -> int:
+    """Return the errno of an error: that of its class, or of the nearest base that has one."""
+    for base in type(error).__mro__:
+        if base in ERRNOS:
+            return ERRNOS[base]
+    return errno.EIO
+
+
+def boundary(handler: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Make a handler raise `FUSEError` only. What a user has to act upon is logged, what is unexpected with its traceback."""
+
+    @functools.wraps(handler)
+    async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await handler(*args, **kwargs)
+        except pyfuse3.FUSEError:
+            raise
+        except ArtfsError as error:
+            number = errno_of(error)
+            if number not in _QUIET:
+                level = logging.INFO if number in {errno.EINVAL, errno.EBUSY, errno.EACCES} else logging.WARNING
+                log.log(level, "%s: %s", handler.__name__, error)
+            raise pyfuse3.FUSEError(number) from error
+        except OSError as error:
+            raise pyfuse3.FUSEError(_safe(error.errno)) from error
+        except Exception as error:
+            log.exception("unexpected error in %s%r", handler.__name__, args[1:4])
+            raise pyfuse3.FUSEError(errno.EIO) from error
+
+    return guarded
+
+
+def _safe(number: int | None) -> int:
+    return errno.EIO if number is None or number == errno.ENOSYS else number

@@ -1,0 +1,135 @@
+"""The FUSE session of this process: mount, serve until it ends, unmount. pyfuse3 keeps one for each process.
+
+The mount answers when `serve` calls ``ready``: a worker thread has asked it something by then. `Kernel` is the one place that
+invalidates what the kernel remembers, from a thread of its own, because a handler that waited for it could deadlock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyfuse3
+import trio
+
+from artfs.errors import ArtfsError, PermissionDeniedError, UnreachableError
+from artfs.fuse.operations import Operations
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from artfs.fuse.options import MountOptions
+    from artfs.vfs.filesystem import FileSystem
+    from artfs.vfs.types import Inode
+
+log = logging.getLogger(__name__)
+
+MAX_TASKS = 512
+"""Requests served at once: cold reads wait in them, and must leave room for `ls`."""
+
+READ_AHEAD_KIB = 1024
+
+
+class Kernel:
+    """The vfs ``Notifier``: tells the kernel to forget, in order, from one thread."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="artfs-invalidate", daemon=True)
+        self._started = False
+
+    def start(self) -> None:
+        """Begin to pass on what was asked; the session exists."""
+        self._started = True
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after what was asked so far. The thread is not waited for: an aborted mount may never answer it."""
+        self._queue.put(None)
+
+    def forget_name(self, parent: Inode, name: bytes) -> None:
+        """Drop what the kernel knows of a name."""
+        if self._started:
+            inode, text = pyfuse3.InodeT(parent), pyfuse3.FileNameT(name)
+            self._queue.put(lambda: pyfuse3.invalidate_entry(inode, text))
+
+    def forget_attr(self, ino: Inode) -> None:
+        """Drop the attributes that the kernel keeps of an inode."""
+        if self._started:
+            inode = pyfuse3.InodeT(ino)
+            self._queue.put(lambda: pyfuse3.invalidate_inode(inode, attr_only=True))
+
+    def _run(self) -> None:
+        while (call := self._queue.get()) is not None:
+            with contextlib.suppress(OSError):  # the kernel did not know it, or the mount is gone
+                call()
+
+
+def check_device() -> None:
+    """Refuse with a useful message when this user cannot open ``/dev/fuse``."""
+    device = Path("/dev/fuse")
+    if not device.exists():
+        raise UnreachableError(
+            "/dev/fuse does not exist: this kernel has no FUSE loaded", hint="as root: modprobe fuse"
+        )
+    if not os.access(device, os.R_OK | os.W_OK):
+        mode = device.stat().st_mode & 0o777
+        raise PermissionDeniedError(
+            f"/dev/fuse cannot be opened by uid {os.geteuid()} (its mode is {mode:04o})",
+            hint="as root: chmod 0666 /dev/fuse, which is its mode on every system with udev",
+        )
+
+
+@contextlib.asynccontextmanager
+async def mounted(filesystem: FileSystem, mountpoint: Path, options: MountOptions) -> AsyncIterator[None]:
+    """Attach the mount point; nothing answers there until `serve` runs. Detaches it at the end."""
+    try:
+        pyfuse3.init(Operations(filesystem), str(mountpoint), options.for_libfuse())
+    except RuntimeError as error:
+        raise UnreachableError(f"mounting {mountpoint} failed: {error}", hint=_why(options)) from error
+    try:
+        yield
+    finally:
+        pyfuse3.close(unmount=True)
+
+
+def _why(options: MountOptions) -> str:
+    if options.allow_other and os.geteuid() != 0:
+        return "allow_other needs the line 'user_allow_other' in /etc/fuse.conf"
+    if os.geteuid() != 0:
+        return "mounting as an ordinary user needs fusermount3 (package fuse3) and a directory of your own"
+    return "see the messages above"
+
+
+async def serve(mountpoint: Path, ready: Callable[[], None]) -> None:
+    """Answer requests until the mount is unmounted or `stop_serving` is called. ``ready`` is called when it answers."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_announce, mountpoint, ready)
+        await pyfuse3.main(min_tasks=4, max_tasks=MAX_TASKS)
+        nursery.cancel_scope.cancel()
+
+
+def stop_serving() -> None:
+    """Make `serve` return."""
+    pyfuse3.terminate()
+
+
+async def _announce(mountpoint: Path, ready: Callable[[], None]) -> None:
+    try:
+        device = await trio.to_thread.run_sync(lambda: mountpoint.stat().st_dev, abandon_on_cancel=True)
+    except OSError as error:
+        raise UnreachableError(f"{mountpoint} does not answer: {error}") from error
+    _raise_read_ahead(device)
+    ready()
+
+
+def _raise_read_ahead(device: int) -> None:
+    """Let the kernel ask for a block at a time instead of an eighth of one, where it lets us (root)."""
+    setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    with contextlib.suppress(OSError):
+        setting.write_text(str(READ_AHEAD_KIB))

@@ -1,0 +1,185 @@
+"""The commits of a mount: started by a rename into ``.commit/`` or by the control socket, run in worker threads.
+
+A commit is frozen and journaled before the rename returns; from then on nothing can lose it. If the registry or the store
+cannot be reached it is tried again; if it fails for good, the draft is back in ``.staging/`` with ``user.artfs.error``.
+When the mount ends, running commits stop at the next step, and the next mount resumes them.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
+
+from artfs.errors import ArtfsError, BusyError, ExistsError, NotFoundError, UnreachableError
+from artfs.model.names import LATEST, CollectionRef
+from artfs.staging.progress import CommitInterrupted, Progress
+from artfs.vfs.namespace import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from artfs.staging.commit import CommitResult, Committer
+    from artfs.staging.drafts import Base, Draft, Drafts
+    from artfs.vfs.catalog import Catalog
+    from artfs.vfs.types import Inode, Notifier
+
+log = logging.getLogger(__name__)
+
+MAX_COMMITS = 2
+_FIRST_RETRY, _LAST_RETRY = 2.0, 60.0  # seconds between tries of a registry that cannot be reached
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A commit under way. ``name`` is what ``.commit/`` lists it as."""
+
+    draft: Draft
+    name: str
+    aliases: tuple[str, ...]
+    progress: Progress = field(default_factory=Progress)
+    done: trio.Event = field(default_factory=trio.Event)
+    result: CommitResult | None = None
+    error: ArtfsError | None = None
+    waiting_for: str = ""  # why it is being tried again
+
+
+class Commits:
+    """The drafts that a mount owns, and what becomes of them. ``settle`` waits for open files, ``gone`` drops inodes."""
+
+    def __init__(
+        self,
+        drafts: Drafts,
+        committer: Committer,
+        catalog: Catalog,
+        notifier: Notifier,
+        place: Callable[[Kind, CollectionRef], Inode],
+        nursery: trio.Nursery,
+    ) -> None:
+        self._drafts = drafts
+        self._committer = committer
+        self._catalog = catalog
+        self._notifier = notifier
+        self._place = place
+        self._nursery = nursery
+        self._jobs: dict[str, Job] = {}
+        self._limiter = trio.CapacityLimiter(MAX_COMMITS)
+        self._stopping = False
+        self.gone: Callable[[Draft], None] = lambda _: None
+
+    @property
+    def jobs(self) -> Sequence[Job]:
+        """The commits under way."""
+        return list(self._jobs.values())
+
+    def job(self, draft: Draft) -> Job | None:
+        """Return the commit of a draft that is being committed."""
+        return self._jobs.get(draft.id)
+
+    def is_frozen(self, draft: Draft) -> bool:
+        """Whether a draft is being committed, so that it must not change."""
+        return draft.id in self._jobs
+
+    def staged(self, collection: CollectionRef) -> list[Draft]:
+        """Return the drafts that ``.staging/`` lists."""
+        return [draft for draft in self._drafts.owned() if draft.collection == collection and not self.is_frozen(draft)]
+
+    def committing(self, collection: CollectionRef) -> list[Job]:
+        """Return the commits that ``.commit/`` lists."""
+        return [job for job in self._jobs.values() if job.draft.collection == collection]
+
+    def find(self, collection: CollectionRef, name: str) -> Draft:
+        """Return a draft of ``.staging/`` by name; NotFoundError."""
+        for draft in self.staged(collection):
+            if draft.name == name:
+                return draft
+        raise NotFoundError(f"{collection} has no draft {name!r}")
+
+    async def create(self, collection: CollectionRef, name: str, base: Base | None = None) -> Draft:
+        """Make a draft; ExistsError."""
+        if any(draft.name == name for draft in self.staged(collection)):
+            raise ExistsError(f"{collection} has a draft {name!r} already")
+        draft = await trio.to_thread.run_sync(self._drafts.create, collection, name, base)
+        self._notifier.forget_attr(self._place(Kind.STAGING, collection))
+        return draft
+
+    async def discard(self, draft: Draft) -> None:
+        """Remove a draft and all that is in it."""
+        self.gone(draft)
+        await trio.to_thread.run_sync(draft.discard)
+
+    def start(self, draft: Draft, name: str, aliases: Sequence[str]) -> Job:
+        """Freeze a draft, journal the commit and let it run. InvalidInputError, ExistsError, BusyError."""
+        if any(job.name == name for job in self.committing(draft.collection)):
+            raise ExistsError(f"a commit named {name!r} is under way in {draft.collection}")
+        if self._stopping:
+            raise BusyError("the mount is ending")
+        self._committer.freeze(draft, aliases)
+        return self._launch(draft, name, aliases)
+
+    def resume(self) -> None:
+        """Go on with the commits that an earlier process left."""
+        for draft in self._drafts.owned():
+            if self._committer.is_frozen(draft) and draft.id not in self._jobs:
+                log.info("resuming the commit of draft %r of %s", draft.name, draft.collection)
+                self._launch(draft, draft.name, self._committer.aliases(draft))
+
+    def stop(self) -> None:
+        """Ask running commits to stop at their next step; they are resumed by the next mount."""
+        self._stopping = True
+        for job in self._jobs.values():
+            job.progress.cancelled.set()
+
+    async def finish(self) -> None:
+        """Wait until no commit is under way."""
+        for job in self.jobs:
+            await job.done.wait()
+
+    def _launch(self, draft: Draft, name: str, aliases: Sequence[str]) -> Job:
+        job = self._jobs[draft.id] = Job(draft, name, tuple(aliases))
+        self._nursery.start_soon(self._run, job)
+        return job
+
+    async def _run(self, job: Job) -> None:
+        delay = _FIRST_RETRY
+        try:
+            while not self._stopping:
+                try:
+                    job.result = await trio.to_thread.run_sync(
+                        self._committer.run, job.draft, job.progress, limiter=self._limiter
+                    )
+                    break
+                except CommitInterrupted:
+                    return
+                except UnreachableError as error:
+                    if job.waiting_for != error.message:
+                        log.warning(
+                            "the commit of draft %r of %s waits: %s", job.draft.name, job.draft.collection, error
+                        )
+                    job.waiting_for = error.message
+                    await trio.sleep(delay)
+                    delay = min(2 * delay, _LAST_RETRY)
+                except ArtfsError as error:
+                    log.error("the commit of draft %r of %s failed: %s", job.draft.name, job.draft.collection, error)  # noqa: TRY400 - the message says it all
+                    job.error = error
+                    break
+        finally:
+            self._ended(job)
+
+    def _ended(self, job: Job) -> None:
+        draft, collection = job.draft, job.draft.collection
+        if job.result is not None:
+            self.gone(draft)
+            for warning in job.result.warnings:
+                log.info("commit of draft %r of %s: %s", draft.name, collection, warning)
+        if job.result is not None or job.error is not None:
+            del self._jobs[draft.id]
+        self._catalog.forget()
+        self._notifier.forget_name(self._place(Kind.COMMIT, collection), job.name.encode())
+        self._notifier.forget_name(self._place(Kind.STAGING, collection), draft.name.encode())
+        for alias in {LATEST, *job.aliases}:
+            self._notifier.forget_name(self._place(Kind.COLLECTION, collection), alias.encode())
+        self._notifier.forget_attr(self._place(Kind.COLLECTION, collection))
+        job.done.set()

@@ -1,0 +1,475 @@
+"""File operations in drafts: an ordinary POSIX tree, passed through to the overlay's local files.
+
+Operations on names run on the event loop: they are a system call or two on local disk. Reads that are not in the page
+cache, writes, syncs and copy-ups run in worker threads, so that no reader waits for a writer. While a file is copied up,
+names in its draft stand still. All changes come through this mount, so the kernel may keep what it is told.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from artfs.errors import BusyError, ReadOnlyError
+from artfs.model.paths import join, split
+from artfs.vfs.draft_nodes import DraftNode, DraftNodes
+from artfs.vfs.inodes import DRAFT_BIT
+from artfs.vfs.types import Attr, DirEntry, Handle, Inode, Opened, Owner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from artfs.content.pipeline import Pipeline
+    from artfs.content.reader import Reader
+    from artfs.model.entry import Entry
+    from artfs.staging.drafts import Draft
+    from artfs.staging.overlay import Item, Overlay
+    from artfs.vfs.types import Change
+
+T = TypeVar("T")
+
+KEEP = 3600.0
+"""For how long (seconds) the kernel keeps names and attributes of a draft."""
+
+MAX_DISK_CALLS = 8
+_RELEASE_WAIT = 2.0  # seconds: a close() reaches the daemon after the program has gone on
+
+
+@dataclass(slots=True, eq=False)
+class _File:
+    """An open file. ``fd`` is -1 while the bytes are those of the base; ``entry`` then says which."""
+
+    node: DraftNode
+    flags: int
+    fd: int
+    entry: Entry | None
+
+    @property
+    def writable(self) -> bool:
+        return self.flags & os.O_ACCMODE != os.O_RDONLY
+
+
+@dataclass(slots=True, eq=False)
+class _Directory:
+    node: DraftNode
+    names: list[str]
+
+
+class DraftTree:
+    """The operations of the mount inside drafts. POSIX failures leave as plain OSError."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        reader: Reader,
+        is_frozen: Callable[[Draft], bool],
+        parent_of: Callable[[Draft], Inode],
+        owner: Owner,
+    ) -> None:
+        self._pipeline = pipeline
+        self._reader = reader
+        self._is_frozen = is_frozen
+        self._parent_of = parent_of
+        self._owner = owner
+        self._euid = os.geteuid()
+        self._nodes = DraftNodes()
+        self._handles: dict[int, _File | _Directory] = {}
+        self._counter = 0
+        self._gates: dict[str, trio.Lock] = {}
+        self._closed = trio.Event()
+        self._limiter = trio.CapacityLimiter(MAX_DISK_CALLS)
+
+    # Nodes ------------------------------------------------------------------------------------------------------
+
+    def root_attr(self, draft: Draft) -> Attr:
+        """Return the attributes of a draft's root directory, counting a lookup of the kernel."""
+        node = self._nodes.root(draft)
+        item = draft.tree.lookup("")
+        if item is None:
+            raise FileNotFoundError(errno.ENOENT, "the draft is gone")
+        return self._attr(node, item)
+
+    def draft_of_root(self, ino: Inode) -> Draft | None:
+        """Return the draft whose root an inode is."""
+        node = self._nodes.get(ino)
+        return node.draft if node.is_root else None
+
+    def gone(self, draft: Draft) -> None:
+        """Let go of a draft that was committed or discarded."""
+        self._nodes.drop_root(draft)
+        self._gates.pop(draft.id, None)
+
+    def remember(self, ino: Inode) -> None:
+        """Count a lookup: the kernel was told of the inode."""
+        self._nodes.get(ino).lookups += 1
+
+    def forget(self, ino: Inode, lookups: int) -> None:
+        """Take lookups back."""
+        self._nodes.forget(ino, lookups)
+
+    def _attr(self, node: DraftNode, item: Item) -> Attr:
+        owner = self._owner
+        ours = not item.local or item.uid == self._euid
+        uid, gid = (owner.uid, owner.gid) if ours else (item.uid, item.gid)
+        return Attr(node.ino, item.mode & ~owner.umask, item.nlink, item.size, item.blocks, uid, gid, item.atime_ns,
+                    item.mtime_ns, item.ctime_ns, KEEP, KEEP)  # fmt: skip
+
+    def _path(self, node: DraftNode) -> str:
+        path = node.path
+        if path is None:
+            raise FileNotFoundError(errno.ENOENT, "the file was removed")
+        return path
+
+    def _item(self, node: DraftNode) -> Item:
+        path = self._path(node)
+        item = node.draft.tree.lookup(path)
+        if item is None:
+            raise FileNotFoundError(errno.ENOENT, "there is no such file in the draft", path)
+        return item
+
+    def _told(self, parent: DraftNode, name: str) -> Attr:
+        """Return the attributes of what lies under a name, which exists."""
+        item = parent.draft.tree.lookup(join(self._path(parent), name))
+        if item is None:
+            raise FileNotFoundError(errno.ENOENT, "there is no such file in the draft", name)
+        return self._attr(self._nodes.at(parent, item, name), item)
+
+    # Looking ----------------------------------------------------------------------------------------------------
+
+    async def lookup(self, parent: Inode, name: str) -> Attr:
+        """Look a name up; the caller counts the lookup with `remember`."""
+        return self._told(self._nodes.get(parent), name)
+
+    async def getattr(self, ino: Inode) -> Attr:
+        """Return the attributes of an inode, of an open file even if it was unlinked."""
+        node = self._nodes.get(ino)
+        if node.path is None:
+            return self._unlinked_attr(node)
+        return self._attr(node, self._item(node))
+
+    def _unlinked_attr(self, node: DraftNode) -> Attr:
+        for file in self._handles.values():
+            if file.node is node and isinstance(file, _File):
+                if file.fd >= 0:
+                    found = os.fstat(file.fd)
+                    return Attr(node.ino, found.st_mode & ~self._owner.umask, found.st_nlink, found.st_size, found.st_blocks,
+                                self._owner.uid, self._owner.gid, found.st_atime_ns, found.st_mtime_ns,
+                                found.st_ctime_ns, 0.0, 0.0)  # fmt: skip
+                if file.entry is not None:
+                    size = file.entry.size
+                    return Attr(node.ino, stat.S_IFREG | self._owner.mode(0o644), 0, size, (size + 511) >> 9, self._owner.uid,
+                                self._owner.gid, 0, 0, 0, 0.0, 0.0)  # fmt: skip
+        raise FileNotFoundError(errno.ENOENT, "the file was removed")
+
+    async def opendir(self, ino: Inode) -> Handle:
+        """Open a directory for listing."""
+        node = self._nodes.get(ino)
+        return self._handle(_Directory(node, []))
+
+    async def readdir(self, handle: Handle, offset: int) -> Iterator[DirEntry]:
+        """Iterate over the entries from an offset on. The names are those at the time of the first call."""
+        directory = self._handles[handle]
+        if not isinstance(directory, _Directory):
+            raise NotADirectoryError(errno.ENOTDIR, "not a directory")
+        if offset == 0:
+            path = self._path(directory.node)
+            directory.names = [split(item.path)[1] for item in directory.node.draft.tree.children(path)]
+        return self._entries(directory.node, directory.names, offset)
+
+    def _entries(self, node: DraftNode, names: list[str], offset: int) -> Iterator[DirEntry]:
+        """Make the entries one by one: a node is made only for what the kernel takes."""
+        path = self._path(node)
+        if offset < 2:
+            own = self._attr(node, self._item(node))
+            up = next(iter(node.names.values())).ino if node.names else self._parent_of(node.draft)
+            yield from [DirEntry(b".", own, 1), DirEntry(b"..", own._replace(ino=up), 2)][offset:]
+        for place, name in enumerate(names[max(offset - 2, 0) :], max(offset, 2) + 1):
+            item = node.draft.tree.lookup(join(path, name))
+            if item is not None:  # else removed since the listing began
+                yield DirEntry(os.fsencode(name), self._attr(self._nodes.at(node, item, name), item), place)
+
+    async def readlink(self, ino: Inode) -> str:
+        """Return the target of a symlink."""
+        node = self._nodes.get(ino)
+        return node.draft.tree.readlink(self._path(node))
+
+    # Names ------------------------------------------------------------------------------------------------------
+
+    async def mkdir(self, parent: Inode, name: str, mode: int) -> Attr:
+        """Make a directory."""
+        node, path = await self._changing(parent, name)
+        node.draft.tree.mkdir(path, mode)
+        return self._told(node, name)
+
+    async def mknod(self, parent: Inode, name: str, mode: int) -> Attr:
+        """Make a regular file, a fifo or a socket; devices are refused by the system or by the commit."""
+        node, path = await self._changing(parent, name)
+        node.draft.tree.mknod(path, mode)
+        return self._told(node, name)
+
+    async def symlink(self, parent: Inode, name: str, target: str) -> Attr:
+        """Make a symlink."""
+        node, path = await self._changing(parent, name)
+        node.draft.tree.symlink(path, target)
+        return self._told(node, name)
+
+    async def link(self, ino: Inode, parent: Inode, name: str) -> Attr:
+        """Make a hard link; a file of the base is copied up first."""
+        node, (new_parent, path) = self._nodes.get(ino), await self._changing(parent, name)
+        if node.draft is not new_parent.draft:
+            raise OSError(errno.EXDEV, "hard links do not leave a draft")
+        await self._make_local(node)
+        node.draft.tree.link(self._path(node), path)
+        return self._told(new_parent, name)
+
+    async def unlink(self, parent: Inode, name: str) -> None:
+        """Remove a file."""
+        node, path = await self._changing(parent, name)
+        item = node.draft.tree.lookup(path)
+        if item is not None and item.size > 64 << 20:
+            await self._in_thread(node.draft.tree.unlink, path)  # a big file takes the disk a while
+        else:
+            node.draft.tree.unlink(path)
+        self._nodes.unname(node, name, gone=item is None or item.nlink <= 1)
+
+    async def rmdir(self, parent: Inode, name: str) -> None:
+        """Remove an empty directory."""
+        node, path = await self._changing(parent, name)
+        node.draft.tree.rmdir(path)
+        self._nodes.unname(node, name, gone=True)
+
+    async def rename(
+        self, parent: Inode, name: str, new_parent: Inode, new_name: str, *, replace: bool, exchange: bool
+    ) -> None:
+        """Rename inside a draft."""
+        node, path = await self._changing(parent, name)
+        new_node, new_path = await self._changing(new_parent, new_name)
+        if node.draft is not new_node.draft:
+            raise OSError(errno.EXDEV, "files are copied, not moved, from one draft to another")
+        tree = node.draft.tree
+        replaced, source = tree.lookup(new_path), tree.lookup(path)
+        tree.rename(path, new_path, replace=replace, exchange=exchange)
+        if exchange:
+            self._nodes.exchange(node, name, new_node, new_name)
+        elif (
+            replaced is None or source is None or replaced.key != source.key
+        ):  # else two names of one file: nothing happened
+            if replaced is not None:
+                self._nodes.unname(new_node, new_name, gone=replaced.nlink <= 1 or replaced.kind == "dir")
+            self._nodes.rename(node, name, new_node, new_name)
+
+    async def _changing(self, parent: Inode, name: str) -> tuple[DraftNode, str]:
+        """Return the directory and the path of a name that is about to change, when it may."""
+        node = self._nodes.get(parent)
+        self._require_open(node.draft)
+        gate = self._gates.get(node.draft.id)
+        if gate is not None and gate.locked():
+            async with gate:
+                pass
+        return node, join(self._path(node), name)
+
+    def _require_open(self, draft: Draft) -> None:
+        if self._is_frozen(draft):
+            raise ReadOnlyError(f"draft {draft.name!r} of {draft.collection} is being committed")
+
+    # Attributes -------------------------------------------------------------------------------------------------
+
+    async def setattr(self, ino: Inode, change: Change, handle: Handle | None) -> Attr:
+        """Change mode, owner, size or times."""
+        node = self._nodes.get(ino)
+        self._require_open(node.draft)
+        file = None if handle is None else self._handles.get(handle)
+        if change.size is not None:
+            await self._truncate(node, change.size, file if isinstance(file, _File) else None)
+        if node.path is not None:
+            await self._set_named(node, change)
+        return await self.getattr(ino)
+
+    async def _set_named(self, node: DraftNode, change: Change) -> None:
+        tree = node.draft.tree
+        if change.mode is not None or change.uid is not None or change.gid is not None or change.mtime_ns is not None:
+            await self._make_local(node)
+        elif change.atime_ns is not None and tree.copy_up_needed(self._path(node)):
+            return  # reading times of base files are not kept
+        path = self._path(node)
+        if change.mode is not None:
+            tree.chmod(path, stat.S_IMODE(change.mode))
+        if change.uid is not None or change.gid is not None:
+            tree.chown(path, self._real(change.uid, self._owner.uid), self._real(change.gid, self._owner.gid))
+        if change.atime_ns is not None or change.mtime_ns is not None:
+            item = self._item(node)
+            atime = item.atime_ns if change.atime_ns is None else change.atime_ns
+            tree.utimens(path, atime, item.mtime_ns if change.mtime_ns is None else change.mtime_ns)
+
+    @staticmethod
+    def _real(shown: int | None, owner: int) -> int:
+        """Return the id to give to chown: the owner that the mount shows is the one that the files have."""
+        return -1 if shown is None or shown == owner else shown
+
+    async def _truncate(self, node: DraftNode, size: int, file: _File | None) -> None:
+        if node.path is not None:
+            await self._make_local(node, empty=size == 0)
+        if file is not None and file.writable:
+            await self._in_thread(os.ftruncate, await self._fd(file), size)
+        else:
+            await self._in_thread(node.draft.tree.truncate, self._path(node), size)
+
+    # Bytes ------------------------------------------------------------------------------------------------------
+
+    async def create(self, parent: Inode, name: str, flags: int, mode: int) -> tuple[Opened, Attr]:
+        """Make and open a file."""
+        node, path = await self._changing(parent, name)
+        existing = node.draft.tree.lookup(path)
+        if existing is not None and flags & os.O_EXCL:
+            raise FileExistsError(errno.EEXIST, "the file is there already", path)
+        if existing is not None:
+            attr = self._told(node, name)
+            return await self.open(attr.ino, flags), attr
+        fd = node.draft.tree.create(path, _open_flags(flags) | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            attr = self._told(node, name)
+        except BaseException:
+            os.close(fd)
+            raise
+        return Opened(self._opened(_File(self._nodes.get(attr.ino), flags, fd, None)), keep_cache=True), attr
+
+    async def open(self, ino: Inode, flags: int) -> Opened:
+        """Open a file. One of the base is copied up when it is first written to, not before."""
+        node = self._nodes.get(ino)
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            self._require_open(node.draft)
+        item = self._item(node)
+        if item.kind == "dir":
+            raise IsADirectoryError(errno.EISDIR, "is a directory", item.path)
+        fd = node.draft.tree.open(item.path, _open_flags(flags)) if item.local else -1
+        file = _File(node, flags, fd, None if item.local else item.entry)
+        return Opened(self._opened(file), keep_cache=True)
+
+    async def read(self, handle: Handle, offset: int, size: int) -> bytes | memoryview:
+        """Read from an open file."""
+        file = self._file(handle)
+        if file.fd < 0 and file.entry is not None and not self._is_local(file.node):
+            return await self._pipeline.read(file.entry, offset, size)
+        fd = await self._fd(file)
+        buffer = bytearray(size)
+        try:
+            count = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
+        except (BlockingIOError, OSError):
+            count = -1
+        if count != size:  # not in the page cache, or at the end of the file
+            return await self._in_thread(os.pread, fd, size, offset)
+        return bytes(buffer)
+
+    async def write(self, handle: Handle, offset: int, data: bytes) -> int:
+        """Write all of the data; OSError says how it failed."""
+        file = self._file(handle)
+        fd = await self._fd(file)
+        return await self._in_thread(_pwrite_all, fd, data, offset)
+
+    async def fsync(self, handle: Handle, *, data_only: bool) -> None:
+        """Bring an open file to the disk."""
+        file = self._handles[handle]
+        if isinstance(file, _File) and file.fd >= 0:
+            await self._in_thread(os.fdatasync if data_only else os.fsync, file.fd)
+
+    async def release(self, handle: Handle) -> None:
+        """Close a file or directory."""
+        opened = self._handles.pop(handle)
+        if isinstance(opened, _File) and opened.fd >= 0:
+            os.close(opened.fd)
+        self._nodes.released(opened.node)
+        self._closed.set()
+        self._closed = trio.Event()
+
+    def _file(self, handle: Handle) -> _File:
+        file = self._handles[handle]
+        if not isinstance(file, _File):
+            raise IsADirectoryError(errno.EISDIR, "is a directory")
+        return file
+
+    def _is_local(self, node: DraftNode) -> bool:
+        path = node.path
+        item = None if path is None else node.draft.tree.lookup(path)
+        return item is not None and item.local
+
+    async def _fd(self, file: _File) -> int:
+        """Return the descriptor of a file, making its bytes local if it may write."""
+        if file.fd < 0:
+            if file.writable:
+                await self._make_local(file.node)
+            if file.fd < 0:
+                file.fd = file.node.draft.tree.open(self._path(file.node), _open_flags(file.flags))
+        return file.fd
+
+    async def _make_local(self, node: DraftNode, *, empty: bool = False) -> None:
+        """Copy a file of the base up, whole or empty; nothing if it is local."""
+        tree: Overlay = node.draft.tree
+        if not tree.copy_up_needed(self._path(node)):
+            return
+        async with self._gates.setdefault(node.draft.id, trio.Lock()):
+            path = self._path(node)
+            item = tree.lookup(path)
+            if item is None or item.local:
+                return
+            entry = item.entry
+            data = None if empty or entry is None else self._reader.export(entry)
+            await self._in_thread(tree.copy_up, path, data)
+            for parent_ino, name in list(node.names):
+                found = tree.lookup(path)
+                if found is not None:
+                    self._nodes.at(self._nodes.get(parent_ino), found, name)
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        return await trio.to_thread.run_sync(function, *arguments, limiter=self._limiter)
+
+    def _opened(self, file: _File) -> Handle:
+        return self._handle(file)
+
+    def _handle(self, opened: _File | _Directory) -> Handle:
+        opened.node.handles += 1
+        self._counter += 1
+        handle = Handle(DRAFT_BIT | self._counter)
+        self._handles[handle] = opened
+        return handle
+
+    # Freezing ---------------------------------------------------------------------------------------------------
+
+    async def settle(self, draft: Draft) -> None:
+        """Wait until no file of a draft is open for writing; BusyError naming them after a moment.
+
+        The kernel reports a close() late and without waiting, so a program that closes and then commits is given a moment.
+        """
+        with trio.move_on_after(_RELEASE_WAIT):
+            while self._written(draft):
+                await self._closed.wait()
+        names = self._written(draft)
+        if names:
+            shown = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
+            raise BusyError(
+                f"draft {draft.name!r} has files open for writing: {shown}", hint="close them and try again"
+            )
+
+    def _written(self, draft: Draft) -> set[str]:
+        return {
+            file.node.path or "(a removed file)"
+            for file in self._handles.values()
+            if isinstance(file, _File) and file.writable and file.node.draft is draft
+        }
+
+
+def _open_flags(flags: int) -> int:
+    """Return the flags to open the local file with: the kernel has applied O_APPEND and O_TRUNC itself."""
+    return (flags & os.O_ACCMODE) | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def _pwrite_all(fd: int, data: bytes, offset: int) -> int:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(fd, view, offset)
+        view, offset = view[count:], offset + count
+    return len(data)

@@ -1,0 +1,375 @@
+"""The upper levels of the mount: entities, projects, collections, aliases, ``.staging`` and ``.commit``.
+
+Nodes are known by name: each (kind, names) gets an inode number once, for the life of the mount. What exists is asked of
+the catalog each time. Changing aliases and making places goes to the registry in one call each; what is a draft or a
+commit is handed on by `artfs.vfs.filesystem`.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import re
+import stat
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from artfs.errors import ExistsError, InvalidInputError, NotFoundError, ReadOnlyError
+from artfs.model.names import (
+    CollectionRef,
+    parse_alias,
+    parse_collection,
+    parse_entity,
+    parse_project,
+    version_index,
+    version_name,
+)
+from artfs.vfs.types import ROOT, Attr, DirEntry, Inode, Owner, directory_attr, symlink_attr
+from artfs.vfs.versions import nanoseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from artfs.registry.port import CollectionListing, Registry
+    from artfs.vfs.catalog import Catalog
+    from artfs.vfs.types import Notifier
+    from artfs.vfs.versions import Versions
+
+STAGING_NAME = ".staging"
+COMMIT_NAME = ".commit"
+
+# `ln -sfn` of GNU coreutils makes a link of this name and renames it, so that the change is one; a name that begins with a
+# dot cannot be an alias. Such links stay in memory until they are renamed.
+_TEMPORARY_LINK = re.compile(r"Cu[0-9A-Za-z]{6}|\..+")
+
+
+class Kind(enum.Enum):
+    """What a node of the upper levels is."""
+
+    ROOT = "root"
+    ENTITY = "entity"
+    PROJECT = "project"
+    COLLECTION = "collection"
+    STAGING = "staging"
+    COMMIT = "commit"
+    ALIAS = "alias"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A name of the upper levels: as many of the names as its kind has."""
+
+    kind: Kind
+    entity: str = ""
+    project: str = ""
+    name: str = ""
+    alias: str = ""
+
+    @property
+    def collection(self) -> CollectionRef:
+        """The collection that the node is or lies in."""
+        return CollectionRef(self.entity, self.project, self.name)
+
+
+@dataclass(slots=True)
+class _PendingLink:
+    target: str
+    made_ns: int
+
+
+class Namespace:
+    """The upper levels. Names come as text (``os.fsdecode``), answers are attributes."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        registry: Registry,
+        versions: Versions,
+        notifier: Notifier,
+        has_drafts: Callable[[CollectionRef], bool],
+        owner: Owner,
+        *,
+        read_only: bool,
+    ) -> None:
+        self._catalog = catalog
+        self._registry = registry
+        self._versions = versions
+        self._notifier = notifier
+        self._has_drafts = has_drafts
+        self._owner = owner
+        self._read_only = read_only
+        self._started_ns = time.time_ns()
+        root = Node(Kind.ROOT)
+        self._nodes: dict[Inode, Node] = {ROOT: root}
+        self._inodes: dict[Node, Inode] = {root: ROOT}
+        self._links: dict[tuple[CollectionRef, str], _PendingLink] = {}
+
+    # Nodes ------------------------------------------------------------------------------------------------------
+
+    def node(self, ino: Inode) -> Node:
+        """Return the node of an inode of the upper levels."""
+        return self._nodes[ino]
+
+    def inode(self, node: Node) -> Inode:
+        """Return the inode of a node, giving it a number if it has none yet."""
+        ino = self._inodes.get(node)
+        if ino is None:
+            ino = Inode(len(self._nodes) + 1)
+            self._nodes[ino] = node
+            self._inodes[node] = ino
+        return ino
+
+    def place(self, kind: Kind, collection: CollectionRef) -> Inode:
+        """Return the inode of a collection, its ``.staging`` or its ``.commit``."""
+        return self.inode(Node(kind, collection.entity, collection.project, collection.collection))
+
+    def _directory(self, node: Node, ttl: float, time_ns: int | None = None) -> Attr:
+        bits = 0o555 if self._read_only else 0o755
+        when = self._started_ns if time_ns is None else time_ns
+        return directory_attr(self.inode(node), bits, self._owner, when, ttl, ttl)
+
+    def _alias(self, collection: CollectionRef, name: str, target: str, time_ns: int, ttl: float) -> Attr:
+        node = Node(Kind.ALIAS, collection.entity, collection.project, collection.collection, name)
+        return symlink_attr(self.inode(node), target, self._owner, time_ns, ttl)
+
+    # Looking ----------------------------------------------------------------------------------------------------
+
+    async def getattr(self, ino: Inode) -> Attr:
+        """Return the attributes of a node; NotFoundError if it is gone."""
+        node = self.node(ino)
+        match node.kind:
+            case Kind.ROOT:
+                return self._directory(node, 0.0)
+            case Kind.ENTITY:
+                return await self._child(Node(Kind.ROOT), node.entity)
+            case Kind.PROJECT:
+                return await self._child(Node(Kind.ENTITY, node.entity), node.project)
+            case Kind.COLLECTION:
+                listing = await self._catalog.listing(node.collection)
+                ttl = self._catalog.ttl_left(node.collection)
+                return self._directory(node, ttl, nanoseconds(listing.updated_at))
+            case Kind.STAGING | Kind.COMMIT:
+                return self._directory(node, 0.0)
+            case Kind.ALIAS:
+                return await self.lookup(self.place(Kind.COLLECTION, node.collection), node.alias)
+
+    async def lookup(self, parent: Inode, name: str) -> Attr:
+        """Look a name up in a directory above the drafts; NotFoundError."""
+        return await self._child(self.node(parent), name)
+
+    async def _child(self, node: Node, name: str) -> Attr:
+        match node.kind:
+            case Kind.ROOT:
+                if name in await self._catalog.entities():
+                    return self._directory(Node(Kind.ENTITY, name), self._catalog.ttl_left(("entities",)))
+            case Kind.ENTITY:
+                if name in await self._catalog.projects(node.entity):
+                    ttl = self._catalog.ttl_left(("projects", node.entity))
+                    return self._directory(Node(Kind.PROJECT, node.entity, name), ttl)
+            case Kind.PROJECT:
+                if name in await self._catalog.collections(node.entity, node.project):
+                    return await self.getattr(self.inode(Node(Kind.COLLECTION, node.entity, node.project, name)))
+            case Kind.COLLECTION:
+                return await self._in_collection(node.collection, name)
+        raise NotFoundError(f"there is no {name!r} here")
+
+    async def _in_collection(self, collection: CollectionRef, name: str) -> Attr:
+        listing = await self._catalog.listing(collection)
+        if name in {STAGING_NAME, COMMIT_NAME} and not self._read_only:
+            kind = Kind.STAGING if name == STAGING_NAME else Kind.COMMIT
+            return await self.getattr(self.place(kind, collection))
+        ttl = self._catalog.ttl_left(collection)
+        index = version_index(name)
+        if index is not None:
+            infos = [info for info in listing.versions if info.index == index]
+            if infos:
+                parent = self.place(Kind.COLLECTION, collection)
+                await self._versions.mount(collection, parent, infos)
+                return self._versions.root_attr(collection, infos[0], ttl)
+        for alias in listing.aliases:
+            if alias.name == name:
+                return self._alias(collection, name, version_name(alias.index), nanoseconds(alias.updated_at), ttl)
+        link = self._links.get((collection, name))
+        if link is not None:
+            return self._alias(collection, name, link.target, link.made_ns, 0.0)
+        raise NotFoundError(f"{collection} has no {name!r}")
+
+    async def readlink(self, ino: Inode) -> str:
+        """Return what an alias points at: the name of a version."""
+        node = self.node(ino)
+        link = self._links.get((node.collection, node.alias))
+        if link is not None:
+            return link.target
+        listing = await self._catalog.listing(node.collection)
+        for alias in listing.aliases:
+            if alias.name == node.alias:
+                return version_name(alias.index)
+        raise NotFoundError(f"{node.collection} has no alias {node.alias!r}")
+
+    async def readdir(self, ino: Inode, offset: int) -> list[DirEntry]:
+        """Return the entries of a directory above the drafts, from an offset on."""
+        node = self.node(ino)
+        attrs = [(".", await self.getattr(ino)), ("..", self._directory(self._parent(node), 0.0))]
+        match node.kind:
+            case Kind.ROOT:
+                attrs += [(name, await self._child(node, name)) for name in await self._catalog.entities()]
+            case Kind.ENTITY:
+                attrs += [(name, await self._child(node, name)) for name in await self._catalog.projects(node.entity)]
+            case Kind.PROJECT:
+                names = await self._catalog.collections(node.entity, node.project)
+                # Not asked for their listings, a question each: the kernel looks up those that it needs.
+                attrs += [
+                    (name, self._directory(Node(Kind.COLLECTION, node.entity, node.project, name), 0.0))
+                    for name in names
+                ]
+            case Kind.COLLECTION:
+                attrs += await self._collection_entries(node.collection)
+        entries = [DirEntry(os.fsencode(name), attr, place) for place, (name, attr) in enumerate(attrs, 1)]
+        return entries[offset:]
+
+    def _parent(self, node: Node) -> Node:
+        match node.kind:
+            case Kind.ROOT | Kind.ENTITY:
+                return Node(Kind.ROOT)
+            case Kind.PROJECT:
+                return Node(Kind.ENTITY, node.entity)
+            case Kind.COLLECTION:
+                return Node(Kind.PROJECT, node.entity, node.project)
+            case _:
+                return Node(Kind.COLLECTION, node.entity, node.project, node.name)
+
+    async def _collection_entries(self, collection: CollectionRef) -> list[tuple[str, Attr]]:
+        listing = await self._catalog.listing(collection)
+        ttl = self._catalog.ttl_left(collection)
+        await self._versions.mount(collection, self.place(Kind.COLLECTION, collection), listing.versions)
+        entries = []
+        if not self._read_only:
+            for name, kind in ((STAGING_NAME, Kind.STAGING), (COMMIT_NAME, Kind.COMMIT)):
+                entries.append((name, await self.getattr(self.place(kind, collection))))
+        entries += [
+            (version_name(info.index), self._versions.root_attr(collection, info, ttl)) for info in listing.versions
+        ]
+        for alias in listing.aliases:
+            target, moved_ns = version_name(alias.index), nanoseconds(alias.updated_at)
+            entries.append((alias.name, self._alias(collection, alias.name, target, moved_ns, ttl)))
+        return entries
+
+    # Making places ----------------------------------------------------------------------------------------------
+
+    async def mkdir(self, parent: Inode, name: str) -> Attr:
+        """Make an entity, a project or a collection; ExistsError, InvalidInputError, ReadOnlyError elsewhere."""
+        node, registry = self.node(parent), self._registry
+        match node.kind:
+            case Kind.ROOT:
+                await self._change(registry.create_entity, parse_entity(name))
+            case Kind.ENTITY:
+                await self._change(registry.create_project, node.entity, parse_project(name))
+            case Kind.PROJECT:
+                collection = CollectionRef(node.entity, node.project, parse_collection(name))
+                await self._change(registry.create_collection, collection)
+            case _:
+                raise ReadOnlyError(f"versions of {node.collection} are made by moving a draft to {COMMIT_NAME}/")
+        return await self._child(node, name)
+
+    async def rmdir(self, parent: Inode, name: str) -> None:
+        """Remove an empty entity, project or collection; NotEmptyError, ReadOnlyError for what is no such place."""
+        node, registry = self.node(parent), self._registry
+        match node.kind:
+            case Kind.ROOT:
+                await self._change(registry.remove_entity, name)
+            case Kind.ENTITY:
+                await self._change(registry.remove_project, node.entity, name)
+            case Kind.PROJECT:
+                collection = CollectionRef(node.entity, node.project, name)
+                if self._has_drafts(collection):
+                    raise ExistsError(f"{collection} still has drafts in {STAGING_NAME}/")
+                await self._change(registry.remove_collection, collection)
+            case _:
+                raise ReadOnlyError(f"{name!r} is not removed by rmdir", hint="delete a version with: artfs rm REF")
+
+    # Aliases ----------------------------------------------------------------------------------------------------
+
+    async def symlink(self, parent: Inode, name: str, target: str) -> Attr:
+        """Make an alias for the version that the target names; ExistsError if the alias is there."""
+        node = self._collection(parent)
+        collection = node.collection
+        listing = await self._catalog.listing(collection)
+        index = _target_index(listing, target, collection)
+        if _TEMPORARY_LINK.fullmatch(name):
+            if (collection, name) in self._links:
+                raise ExistsError(f"{name!r} is there already")
+            self._links[collection, name] = _PendingLink(version_name(index), time.time_ns())
+        else:
+            parse_alias(name)
+            if any(alias.name == name for alias in listing.aliases):
+                raise ExistsError(f"{collection} has an alias {name!r} already", hint="replace it with: ln -sfn")
+            await self._change(self._registry.add_aliases, collection.at(version_name(index)), [name])
+        return await self._in_collection(collection, name)
+
+    async def unlink(self, parent: Inode, name: str) -> None:
+        """Remove an alias; NotFoundError, ReadOnlyError for anything else."""
+        node = self._collection(parent)
+        if self._links.pop((node.collection, name), None) is not None:
+            return
+        if version_index(name) is not None:
+            raise ReadOnlyError(f"{node.collection}:{name} is committed", hint="delete a version with: artfs rm REF")
+        await self._change(self._registry.remove_alias, node.collection, name)
+
+    async def rename(self, parent: Inode, name: str, new_parent: Inode, new_name: str, *, replace: bool) -> None:
+        """Give an alias of a collection another name, replacing what has it; the registry sees one change."""
+        node, new_node = self._collection(parent), self._collection(new_parent)
+        collection = node.collection
+        if new_node != node:
+            raise InvalidInputError(
+                f"an alias belongs to its collection: {name!r} cannot move to {new_node.collection}"
+            )
+        if version_index(name) is not None:
+            raise ReadOnlyError(f"{collection}:{name} is committed: it cannot be renamed")
+        parse_alias(new_name)
+        listing = await self._catalog.listing(collection)
+        if not replace and any(alias.name == new_name for alias in listing.aliases):
+            raise ExistsError(f"{collection} has an alias {new_name!r} already")
+        link = self._links.get((collection, name))
+        if link is not None:
+            await self._change(self._registry.add_aliases, collection.at(link.target), [new_name])
+            self._links.pop((collection, name), None)
+        else:
+            await self._change(self._registry.rename_alias, collection, name, new_name)
+        for changed in (name, new_name):
+            self._notifier.forget_attr(
+                self.inode(Node(Kind.ALIAS, collection.entity, collection.project, collection.collection, changed))
+            )
+
+    def _collection(self, ino: Inode) -> Node:
+        node = self.node(ino)
+        if node.kind is not Kind.COLLECTION:
+            raise ReadOnlyError("aliases live in the directory of a collection")
+        return node
+
+    async def _change(self, action: Callable[..., object], *arguments: object) -> None:
+        try:
+            await self._catalog.call(action, *arguments)
+        finally:
+            self._catalog.forget()
+
+
+def _target_index(listing: CollectionListing, target: str, collection: CollectionRef) -> int:
+    """Return the version that the target of a new alias names: a version of the collection, or another alias."""
+    name = target.removeprefix("./").rstrip("/")
+    index = version_index(name)
+    for alias in listing.aliases:
+        if alias.name == name:
+            index = alias.index
+    if index is None:
+        raise InvalidInputError(
+            f"an alias points at a version of {collection}, not at {target!r}", hint="ln -s v3 best"
+        )
+    if all(info.index != index for info in listing.versions):
+        raise NotFoundError(f"{collection} has no version {name}")
+    return index
+
+
+def is_symlink(attr: Attr) -> bool:
+    """Whether attributes are those of an alias."""
+    return stat.S_ISLNK(attr.mode)
