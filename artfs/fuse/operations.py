@@ -49,7 +49,7 @@ def _entry(attr: Attr) -> pyfuse3.EntryAttributes:
         entry.entry_timeout,
         entry.attr_timeout,
         entry.st_rdev,
-    ) = attr  # type: ignore[assignment]  # the vfs has its own number types
+    ) = attr
     entry.st_blksize = 1 << 20
     return entry
 

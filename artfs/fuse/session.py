@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pyfuse3
 import trio
 
-from artfs.errors import ArtfsError, PermissionDeniedError, UnreachableError
+from artfs.errors import UnreachableError
 from artfs.fuse.operations import Operations
 
 if TYPE_CHECKING:
@@ -68,21 +68,6 @@ class Kernel:
         while (call := self._queue.get()) is not None:
             with contextlib.suppress(OSError):  # the kernel did not know it, or the mount is gone
                 call()
-
-
-def check_device() -> None:
-    """Refuse with a useful message when this user cannot open ``/dev/fuse``."""
-    device = Path("/dev/fuse")
-    if not device.exists():
-        raise UnreachableError(
-            "/dev/fuse does not exist: this kernel has no FUSE loaded", hint="as root: modprobe fuse"
-        )
-    if not os.access(device, os.R_OK | os.W_OK):
-        mode = device.stat().st_mode & 0o777
-        raise PermissionDeniedError(
-            f"/dev/fuse cannot be opened by uid {os.geteuid()} (its mode is {mode:04o})",
-            hint="as root: chmod 0666 /dev/fuse, which is its mode on every system with udev",
-        )
 
 
 @contextlib.asynccontextmanager

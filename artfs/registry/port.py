@@ -139,7 +139,6 @@ class NewVersion:
     file_count: int
     description: str | None = None
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
-    run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +254,9 @@ class Registry(Protocol):
 
     def record_run(self, run: RunInfo) -> None:
         """Record a run, making its entity and project where missing; nothing if it is recorded already."""
+
+    def record_logged(self, run: RunInfo, version_id: str) -> None:
+        """Record which run logged a version; the first one that says so stays; NotFoundError."""
 
     def record_use(self, run: RunInfo, version_id: str) -> None:
         """Record that a run used a version; nothing if it is recorded already; NotFoundError."""

@@ -62,7 +62,7 @@ class Commits:
         self._committer = committer
         self._catalog = catalog
         self._notifier = notifier
-        self._place = place
+        self.place = place
         self._nursery = nursery
         self._jobs: dict[str, Job] = {}
         self._limiter = trio.CapacityLimiter(MAX_COMMITS)
@@ -102,7 +102,7 @@ class Commits:
         if any(draft.name == name for draft in self.staged(collection)):
             raise ExistsError(f"{collection} has a draft {name!r} already")
         draft = await trio.to_thread.run_sync(self._drafts.create, collection, name, base)
-        self._notifier.forget_attr(self._place(Kind.STAGING, collection))
+        self._notifier.forget_attr(self.place(Kind.STAGING, collection))
         return draft
 
     async def discard(self, draft: Draft) -> None:
@@ -177,9 +177,9 @@ class Commits:
         if job.result is not None or job.error is not None:
             del self._jobs[draft.id]
         self._catalog.forget()
-        self._notifier.forget_name(self._place(Kind.COMMIT, collection), job.name.encode())
-        self._notifier.forget_name(self._place(Kind.STAGING, collection), draft.name.encode())
+        self._notifier.forget_name(self.place(Kind.COMMIT, collection), job.name.encode())
+        self._notifier.forget_name(self.place(Kind.STAGING, collection), draft.name.encode())
         for alias in {LATEST, *job.aliases}:
-            self._notifier.forget_name(self._place(Kind.COLLECTION, collection), alias.encode())
-        self._notifier.forget_attr(self._place(Kind.COLLECTION, collection))
+            self._notifier.forget_name(self.place(Kind.COLLECTION, collection), alias.encode())
+        self._notifier.forget_attr(self.place(Kind.COLLECTION, collection))
         job.done.set()

@@ -1,8 +1,9 @@
 """The mount as a whole: one method for each file operation, handed to the part that owns the inode.
 
-Three parts own inodes: `Namespace` the upper levels, `Versions` the committed trees, `DraftTree` the drafts. What crosses
-from one to another is decided here: a name in ``.staging/`` or ``.commit/``, and the rename that starts a commit. Also here: ``-o ro``, and
-what another user may do under ``allow_other``. Methods take and return plain values; errors are `ArtfsError` or `OSError`.
+Three parts own inodes: `Namespace` the upper levels, `Versions` the committed trees, `DraftTree` the drafts. What
+crosses from one to another is decided here: a name in ``.staging/`` or ``.commit/``, and the rename that starts a
+commit. Also here: ``-o ro``, and what another user may do under ``allow_other``. Methods take and return plain values;
+errors are `ArtfsError` or `OSError`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from artfs.model.names import parse_alias, parse_draft
 from artfs.vfs import xattrs
 from artfs.vfs.inodes import DRAFT_BIT, SLOT_BITS
 from artfs.vfs.namespace import Kind
-from artfs.vfs.types import Attr, Caller, DirEntry, Handle, Inode, Negative, Opened
+from artfs.vfs.types import ROOT, Attr, Caller, DirEntry, Handle, Inode, Negative, Opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -49,6 +50,7 @@ class FileSystem:
         cached: Callable[[Entry], bool],
         statvfs: Callable[[], os.statvfs_result],
         owner: Owner,
+        about: Mapping[str, bytes],
         *,
         read_only: bool,
         shared: bool,
@@ -61,6 +63,7 @@ class FileSystem:
         self._registry = registry
         self._cached = cached
         self.statvfs = statvfs
+        self._about = about
         self._read_only = read_only
         self._shared = shared
         self._writers = {0, os.geteuid(), owner.uid}
@@ -320,7 +323,7 @@ class FileSystem:
                 return await xattrs.of_version(ref, self._catalog)
             entry = await self._versions.entry(ino)
             return {} if entry is None else await xattrs.of_entry(entry, self._cached)
-        return {}
+        return self._about if ino == ROOT else {}
 
     async def set_xattr(self, ino: Inode, name: bytes, value: bytes | None, caller: Caller) -> None:
         """Set or remove (None) an extended attribute."""

@@ -1,7 +1,8 @@
 """Extended attributes: what a version, a file, a draft and a commit say of themselves under ``user.artfs.``.
 
 Text is given as it is, everything else as JSON; what is not known is not there. ``description`` and ``metadata`` of a
-version may be set, which changes them in the registry; ``type``, ``description`` and ``metadata`` of a draft are what its commit will record.
+version may be set, which changes them in the registry; ``type``, ``description`` and ``metadata`` of a draft are what
+its commit will record.
 """
 
 from __future__ import annotations

@@ -1,0 +1,122 @@
+"""The client of the control socket, and how to find the mount that a path lies in.
+
+Used by the CLI; imports neither trio nor a backend. A mount says where its socket is by an extended attribute of its root.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from artfs import errors
+from artfs.errors import ArtfsError, UnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from artfs.config import Config
+    from artfs.model.entry import JsonValue
+
+    Message = dict[str, JsonValue]
+
+FILE_SYSTEM_TYPE = "fuse.artfs"
+CONTROL_XATTR = "user.artfs.control"
+
+
+@dataclass(frozen=True, slots=True)
+class MountInfo:
+    """A live mount: where it is, and where it takes requests."""
+
+    mountpoint: Path
+    socket: Path
+
+
+def mount_points() -> list[tuple[Path, int]]:
+    """Return the artfs mounts that this process sees and their device minors, in the order in which they were mounted."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split(" ")
+        kind = fields[fields.index("-") + 1]
+        if kind == FILE_SYSTEM_TYPE:
+            path = fields[4].encode().decode("unicode_escape").encode("latin-1").decode(errors="surrogateescape")
+            found.append((Path(path), int(fields[2].partition(":")[2])))
+    return found
+
+
+def mount_of(path: Path) -> Path | None:
+    """Return the mount point that a path lies in, without asking the mount."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would ask a mount that may be dead
+    candidates = [mountpoint for mountpoint, _ in mount_points() if absolute.is_relative_to(mountpoint)]
+    return max(candidates, key=lambda mountpoint: len(mountpoint.parts), default=None)
+
+
+def find_mount(path: str) -> MountInfo | None:
+    """Return the live mount that a path lies in."""
+    mountpoint = mount_of(Path(path)) or mount_of(Path(os.path.realpath(path)))
+    if mountpoint is None:
+        return None
+    try:
+        control = os.getxattr(mountpoint, CONTROL_XATTR)
+    except OSError as error:
+        raise UnreachableError(
+            f"the mount at {mountpoint} does not answer: {error.strerror}", hint=f"artfs mount {mountpoint}"
+        ) from error
+    return MountInfo(mountpoint, Path(os.fsdecode(control)))
+
+
+def request(control: Path, message: Message, timeout: float | None = None) -> Iterator[Message]:
+    """Send a request and yield its answers: progress, and the result last. Raises the ArtfsError that the mount answers."""
+    try:
+        with _connect(control, timeout) as connection, connection.makefile("rwb") as stream:
+            stream.write(json.dumps(message).encode() + b"\n")
+            stream.flush()
+            for line in stream:
+                answer: Message = json.loads(line)
+                if "error" in answer:
+                    raise error_of(answer["error"])
+                yield answer
+                if "result" in answer:
+                    return
+    except OSError as error:
+        raise UnreachableError(f"the mount process does not answer at {control}: {error}") from error
+    raise UnreachableError(
+        "the mount process ended before it had answered", hint="see its log; a commit is resumed by the next mount"
+    )
+
+
+def refresh_all(config: Config) -> None:
+    """Tell the mounts of this user that something changed, so that it shows at once. Never fails."""
+    for control in sorted(config.runtime_dir.glob("*.sock")):
+        try:
+            for _ in request(control, {"op": "refresh"}, timeout=1.0):
+                pass
+        except ArtfsError:
+            continue  # a mount that ended, or is busy: it sees the change when its answers expire
+
+
+def _connect(control: Path, timeout: float | None) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    directory = os.open(control.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(f"/proc/self/fd/{directory}/{control.name}")
+    except BaseException:
+        connection.close()
+        raise
+    finally:
+        os.close(directory)
+    return connection
+
+
+def error_of(details: JsonValue) -> ArtfsError:
+    """Return the error that another process of artfs reported."""
+    if not isinstance(details, dict):
+        return UnreachableError("the mount answered with an error that says nothing")
+    kind = getattr(errors, str(details.get("type")), ArtfsError)
+    if not (isinstance(kind, type) and issubclass(kind, ArtfsError)):
+        kind = ArtfsError
+    return kind(str(details.get("message")), hint=str(details.get("hint") or ""))

@@ -1,0 +1,235 @@
+"""The mount process: put the parts together, serve until told to end, and end well.
+
+Started by `artfs.app.launch` as ``python -m artfs.app.daemon MOUNTPOINT FD``; the settings come in on stdin as JSON,
+and readiness or the error goes out on the file descriptor FD as one JSON line. Order of the end: stop taking requests,
+let running commits stop at their next step (or finish, when the mount was unmounted and nobody asked for haste), then
+give back drafts and registry.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from artfs.app import control
+from artfs.app.daemon_ops import DaemonOperations
+from artfs.app.places import make_collection
+from artfs.app.services import Services, open_services
+from artfs.config import Config, config_from_json
+from artfs.content.pipeline import Pipeline
+from artfs.errors import ArtfsError
+from artfs.fuse.device import check_device
+from artfs.fuse.options import MountOptions, parse_options
+from artfs.fuse.session import Kernel, mounted, serve, stop_serving
+from artfs.vfs.catalog import Catalog
+from artfs.vfs.commits import Commits
+from artfs.vfs.drafts import DraftTree
+from artfs.vfs.filesystem import FileSystem
+from artfs.vfs.inodes import Slots
+from artfs.vfs.namespace import Kind, Namespace
+from artfs.vfs.types import Inode, Owner
+from artfs.vfs.versions import Versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from artfs.model.names import CollectionRef
+    from artfs.staging.drafts import Draft
+
+log = logging.getLogger("artfs")
+
+_STATVFS_AGE = 5.0  # seconds
+
+
+class _DiskSpace:
+    """What `df` shows: the disk of the drafts, looked at by a thread now and then, answered from memory."""
+
+    def __init__(self, path: Path, nursery: trio.Nursery) -> None:
+        self._path = path
+        self._nursery = nursery
+        self._latest = os.statvfs(path)
+        self._asked = trio.current_time()
+
+    def __call__(self) -> os.statvfs_result:
+        if trio.current_time() - self._asked > _STATVFS_AGE:
+            self._asked = trio.current_time()
+            self._nursery.start_soon(self._look)
+        return self._latest
+
+    async def _look(self) -> None:
+        try:
+            self._latest = await trio.to_thread.run_sync(os.statvfs, self._path, abandon_on_cancel=True)
+        except OSError as error:
+            log.warning("the disk of %s cannot be looked at: %s", self._path, error)
+
+
+def build(
+    services: Services, mountpoint: Path, options: MountOptions, kernel: Kernel, nursery: trio.Nursery, socket: Path
+) -> tuple[FileSystem, Commits, Catalog]:
+    """Put the file system of one mount together."""
+    config, registry = services.config, services.registry
+    owner = Owner(options.uid, options.gid, options.umask)
+    catalog = Catalog(registry, config.metadata_ttl)
+    pipeline = Pipeline(services.reader, nursery)
+    slots = Slots(config.data_dir / "inodes.sqlite", registry.id)
+    versions = Versions(catalog, services.indexes, slots, pipeline, services.read_manifest, owner)
+
+    def place(kind: Kind, collection: CollectionRef) -> Inode:
+        return namespace.place(kind, collection)
+
+    def parent_of(draft: Draft) -> Inode:
+        return place(Kind.COMMIT if commits.is_frozen(draft) else Kind.STAGING, draft.collection)
+
+    def has_drafts(collection: CollectionRef) -> bool:
+        return bool(commits.staged(collection) or commits.committing(collection))
+
+    commits = Commits(services.drafts, services.committer([str(mountpoint)]), catalog, kernel, place, nursery)
+    drafts = DraftTree(pipeline, services.reader, commits.is_frozen, parent_of, owner)
+    commits.gone = drafts.gone
+    namespace = Namespace(catalog, registry, versions, kernel, has_drafts, owner, read_only=options.read_only)
+    about = {"control": os.fsencode(socket), "pid": str(os.getpid()).encode(), "registry": config.registry.encode()}
+    filesystem = FileSystem(
+        namespace,
+        versions,
+        drafts,
+        commits,
+        catalog,
+        registry,
+        services.is_cached,
+        _DiskSpace(config.data_dir, nursery),
+        owner,
+        about,
+        read_only=options.read_only,
+        shared=options.allow_other,
+    )
+    return filesystem, commits, catalog
+
+
+def _adopt_drafts(services: Services) -> None:
+    """Take over the drafts that no process owns, and make sure that their collections have a directory to show them in."""
+    for draft in services.drafts.acquire():
+        make_collection(services.registry, draft.collection)
+
+
+async def run(config: Config, mountpoint: Path, options: MountOptions, announce: Callable[[], None]) -> None:
+    """Mount, serve and end. ``announce`` is called when the mount answers."""
+    check_device()
+    socket = config.runtime_dir / f"{socket_name(mountpoint)}.sock"
+    kernel = Kernel()
+    with open_services(config) as services:
+        await trio.to_thread.run_sync(services.prepare)
+        if not options.read_only:
+            await trio.to_thread.run_sync(_adopt_drafts, services)
+        async with trio.open_nursery() as background:
+            filesystem, commits, catalog = build(services, mountpoint, options, kernel, background, socket)
+            listener = control.listen(socket)
+            try:
+                async with mounted(filesystem, mountpoint, options):
+                    kernel.start()
+                    background.start_soon(_end_on_signal, commits)
+                    operations = DaemonOperations(services, mountpoint, commits, catalog, kernel)
+                    background.start_soon(control.answer_all, listener, operations.table)
+                    commits.resume()
+                    await serve(mountpoint, announce)
+                log.info("unmounted %s", mountpoint)
+                kernel.stop()
+                await commits.finish()
+            finally:
+                socket.unlink(missing_ok=True)
+            background.cancel_scope.cancel()
+
+
+async def _end_on_signal(commits: Commits) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("ending on %s", signal.Signals(number).name)
+            commits.stop()
+            stop_serving()
+
+
+def socket_name(mountpoint: Path) -> str:
+    """Return a file name for a mount point: the same for the same path, short and plain."""
+    from artfs.model.digest import Digest
+
+    return Digest.of(os.fsencode(mountpoint)).hex[:16]
+
+
+def _set_up_logging(config: Config, mountpoint: Path, *, foreground: bool) -> Path:
+    path = config.state_dir / "log" / f"{socket_name(mountpoint)}.log"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handler: logging.Handler = logging.StreamHandler() if foreground else logging.FileHandler(path)
+    if not foreground:
+        path.chmod(0o600)
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=config.log_level.upper(), handlers=[handler])
+    return path
+
+
+def main() -> int:
+    """Run the mount process: the arguments are those that `artfs.app.launch` gives."""
+    mountpoint, descriptor = Path(sys.argv[1]), int(sys.argv[2])
+    settings = json.load(sys.stdin)
+    config = config_from_json(settings["config"])
+    foreground = bool(settings["foreground"])
+    path = _set_up_logging(config, mountpoint, foreground=foreground)
+
+    def say(message: object) -> None:
+        os.write(descriptor, json.dumps(message).encode() + b"\n")
+
+    def announce() -> None:
+        log.info("mounted %s: registry %s, pid %d", mountpoint, config.registry, os.getpid())
+        say({"ready": True, "log": str(path), "pid": os.getpid()})
+        os.close(descriptor)
+        notify_systemd("READY=1")
+
+    try:
+        trio.run(run, config, mountpoint, parse_options(settings["options"]), announce)
+    except* ArtfsError as group:
+        error = first_error(group)
+        log.error("the mount failed: %s", error)  # noqa: TRY400 - the message says it all
+        _say_error(say, error)
+        return error.exit_code
+    except* Exception as group:
+        log.exception("the mount failed")
+        _say_error(say, ArtfsError(f"the mount process failed: {group.exceptions[0]!r}", hint=f"see {path}"))
+        return 1
+    return 0
+
+
+def _say_error(say: Callable[[object], None], error: ArtfsError) -> None:
+    try:
+        say({"error": {"type": type(error).__name__, "message": error.message, "hint": error.hint}})
+    except OSError:
+        return  # the launcher has heard that the mount was ready, and has gone
+
+
+def first_error(group: BaseExceptionGroup[ArtfsError]) -> ArtfsError:
+    """Return the first error of a group of groups."""
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found if isinstance(found, ArtfsError) else ArtfsError(str(found))
+
+
+def notify_systemd(state: str) -> None:
+    """Tell systemd how it goes, when it is there to listen (sd_notify(3))."""
+    import socket
+
+    address = os.environ.pop("NOTIFY_SOCKET", "")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Unmount: politely, and by force.
+
+Politely, a mount that is in use stays mounted and the message says who uses it. By force, the connection to the kernel
+is cut first, so that no process can hang on it, and the mount point is detached; that works whatever the daemon does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from artfs.app.client import mount_points
+from artfs.errors import ArtfsError, BusyError, NotFoundError, PermissionDeniedError, UnreachableError
+
+CONNECTIONS = Path("/sys/fs/fuse/connections")
+_DETACH = 2  # MNT_DETACH of umount2(2)
+_MAX_USERS = 5
+
+
+def unmount(path: str, *, force: bool = False) -> None:
+    """Unmount the artfs mounted at a path. BusyError names who uses it; NotFoundError if nothing of artfs is mounted there."""
+    mountpoint = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would ask a mount that may be dead
+    device = _device(mountpoint)
+    if device is None:
+        mountpoint = Path(os.path.realpath(path))
+        device = _device(mountpoint)
+    if device is None:
+        raise NotFoundError(f"no artfs is mounted at {path}", hint="findmnt -t fuse.artfs lists the mounts")
+    if force:
+        _abort(device, mountpoint)
+        detach(mountpoint)
+    elif not _umount(mountpoint, lazily=False):
+        users = _users(mountpoint)
+        raise BusyError(f"{mountpoint} is in use" + (f" by {', '.join(users)}" if users else ""),
+                        hint=f"close it there, or: artfs umount --force {mountpoint}")  # fmt: skip
+
+
+def detach(mountpoint: Path) -> None:
+    """Take a mount point out of the tree, now, whoever uses it."""
+    if not _umount(mountpoint, lazily=True):
+        raise UnreachableError(f"{mountpoint} cannot be detached", hint=f"as root: umount -l {mountpoint}")
+
+
+def _device(mountpoint: Path) -> int | None:
+    found = [minor for path, minor in mount_points() if path == mountpoint]
+    return found[-1] if found else None
+
+
+def _umount(mountpoint: Path, *, lazily: bool) -> bool:
+    """Unmount by system call as root, else by fusermount3, which is allowed to. False if the mount is busy."""
+    if os.geteuid() == 0:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.umount2(os.fsencode(mountpoint), _DETACH if lazily else 0) == 0:
+            return True
+        number = ctypes.get_errno()
+        if number == 16:
+            return False
+        raise UnreachableError(f"{mountpoint} cannot be unmounted: {os.strerror(number)}")
+    command = ["fusermount3", "-u", *(["-z"] if lazily else []), "--", str(mountpoint)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise UnreachableError("fusermount3 is not installed", hint="install the package fuse3") from error
+    if done.returncode != 0 and "busy" not in done.stderr.lower():
+        raise PermissionDeniedError(f"{mountpoint} cannot be unmounted: {done.stderr.strip()}")
+    return done.returncode == 0
+
+
+def _abort(minor: int, mountpoint: Path) -> None:
+    """Cut the connection, so that every waiting process gets an error; end the daemon where the kernel lets us not."""
+    try:
+        (CONNECTIONS / str(minor) / "abort").write_text("1")
+    except OSError:
+        pid = daemon_of(mountpoint)
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)  # its end cuts the connection too
+
+
+def daemon_of(mountpoint: Path) -> int | None:
+    """Return the process that serves a mount point, out of the process table: the mount may not answer."""
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (directory / "cmdline").read_bytes().split(b"\0")
+            ours = directory.stat().st_uid == os.geteuid() or os.geteuid() == 0
+        except OSError:
+            continue
+        if ours and b"artfs.app.daemon" in arguments and os.fsencode(mountpoint) in arguments:
+            return int(directory.name)
+    return None
+
+
+def _users(mountpoint: Path) -> list[str]:
+    """Return the processes that keep a mount busy, as far as this user may look: name and pid."""
+    found = []
+    inside = f"{mountpoint}/"
+    for directory in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
+        try:
+            links = [directory / "cwd", directory / "root", directory / "exe", *(directory / "fd").iterdir()]
+            targets = [os.readlink(link) for link in links]  # noqa: PTH115 - Path.readlink() would drop ' (deleted)' alike
+            mapped = (directory / "maps").read_text(errors="replace")
+            name = (directory / "comm").read_text().strip()
+        except (OSError, ArtfsError):
+            continue
+        if inside in mapped or any(target == str(mountpoint) or target.startswith(inside) for target in targets):
+            found.append(f"{name} (pid {directory.name})")
+        if len(found) == _MAX_USERS:
+            break
+    return found

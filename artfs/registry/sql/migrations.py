@@ -1,0 +1,44 @@
+"""Bring the schema of a registry to the one that this program knows, step by step, in one transaction.
+
+Step N turns schema N-1 into schema N; step 1 makes everything. Steps are never edited once released: a change of
+`artfs.registry.sql.schema` gets a new one. A registry with a higher number was written by a newer program and is refused.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from sqlalchemy import insert, inspect, select, update
+
+from artfs.errors import SchemaError
+from artfs.registry.sql import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import Connection
+
+
+def _create(connection: Connection) -> None:
+    schema.metadata.create_all(connection)
+    connection.execute(insert(schema.about).values(only=1, registry_id=uuid.uuid4().hex, schema_version=0))
+
+
+STEPS: Sequence[Callable[[Connection], None]] = (_create,)
+
+
+def migrate(connection: Connection, where: str) -> str:
+    """Run the missing steps in the caller's transaction, and return the id of the registry. SchemaError if it is newer."""
+    present = inspect(connection).has_table(schema.about.name)
+    found = connection.execute(select(schema.about.c.schema_version)).scalar_one() if present else 0
+    if found > len(STEPS):
+        raise SchemaError(
+            f"the registry {where} has schema {found}, and this artfs knows up to {len(STEPS)}: a newer artfs wrote it",
+            hint="upgrade artfs, or use another --registry",
+        )
+    for step in STEPS[found:]:
+        step(connection)
+    if found < len(STEPS):
+        connection.execute(update(schema.about).values(schema_version=len(STEPS)))
+    return str(connection.execute(select(schema.about.c.registry_id)).scalar_one())

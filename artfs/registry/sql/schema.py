@@ -1,0 +1,144 @@
+"""The tables of a registry: the one reference of its schema.
+
+Times are UTC, as text in ISO 8601 with microseconds, so that they sort and mean the same on every backend. Names are unique where a
+directory could hold only one. Rows of versions are never removed once they were published: an index is never used again.
+Every change of this file needs a step in `artfs.registry.sql.migrations`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
+
+metadata = MetaData()
+
+# One row: what this registry is.
+about = Table(
+    "about",
+    metadata,
+    Column("only", Integer, primary_key=True),  # always 1
+    Column("registry_id", Text, nullable=False),  # a uuid, given once
+    Column("schema_version", Integer, nullable=False),  # the number of the last migration that ran
+)
+
+entities = Table(
+    "entities",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("created_at", Text, nullable=False),
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("entity_id", ForeignKey("entities.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    UniqueConstraint("entity_id", "name"),
+)
+
+# A sequence is where versions are logged; a portfolio links versions of sequences.
+collections = Table(
+    "collections",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("project_id", ForeignKey("projects.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # 'sequence' or 'portfolio'
+    Column("type", Text),  # of its artifacts; NULL until the first version is reserved
+    Column("created_at", Text, nullable=False),
+    Column("updated_at", Text, nullable=False),  # of anything that its directory shows
+    UniqueConstraint("project_id", "name"),
+)
+
+# Manifest files, which lie in the store as blobs.
+manifests = Table(
+    "manifests",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),  # base64 of the MD5 of the file
+    Column("size", BigInteger, nullable=False),  # bytes
+)
+
+# Content that was logged. PENDING rows belong to a commit under way and are shown to nobody.
+versions = Table(
+    "versions",
+    metadata,
+    Column("id", Text, primary_key=True),  # a uuid in hex
+    Column("client_id", Text, nullable=False, unique=True),  # the commit that made it: the same id is the same version
+    Column("state", Text, nullable=False),  # PENDING, COMMITTED or DELETED
+    Column("digest", Text, nullable=False),  # the digest of the content, hex
+    Column("algorithm", Text, nullable=False),  # MD5 or XXH128
+    Column("manifest_id", ForeignKey("manifests.id")),  # NULL while PENDING
+    Column("commit_hash", Text, nullable=False),  # random
+    Column("size", BigInteger, nullable=False),  # bytes of all entries
+    Column("file_count", BigInteger, nullable=False),
+    Column("description", Text),
+    Column("metadata", Text, nullable=False),  # a JSON object
+    Column("created_at", Text, nullable=False),  # when it was published; never changes then
+    Column("updated_at", Text, nullable=False),
+)
+
+# The index that a version has in a collection: one where it was logged, one in each portfolio that links it.
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("collection_id", ForeignKey("collections.id"), nullable=False),
+    Column("version_id", ForeignKey("versions.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("version_index", Integer, nullable=False),  # 3 of v3
+    Column("is_source", Integer, nullable=False),  # 1 in the sequence where it was logged
+    UniqueConstraint("collection_id", "version_index"),
+    UniqueConstraint("collection_id", "version_id"),
+)
+
+# Movable names, each of one collection.
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("collection_id", ForeignKey("collections.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("membership_id", ForeignKey("memberships.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("updated_at", Text, nullable=False),
+    UniqueConstraint("collection_id", "name"),
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("version_id", ForeignKey("versions.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("project_id", ForeignKey("projects.id"), nullable=False),
+    Column("run_id", Text, nullable=False),  # the name in references: entity/project/run_id
+    Column("name", Text, nullable=False),
+    Column("job_type", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    UniqueConstraint("project_id", "run_id"),
+)
+
+# Which run logged a version: at most one.
+logged = Table(
+    "logged",
+    metadata,
+    Column("version_id", ForeignKey("versions.id", ondelete="CASCADE"), primary_key=True),
+    Column("run", ForeignKey("runs.id"), nullable=False, index=True),
+)
+
+# Which runs used a version.
+used = Table(
+    "used",
+    metadata,
+    Column("version_id", ForeignKey("versions.id", ondelete="CASCADE"), primary_key=True),
+    Column("run", ForeignKey("runs.id"), primary_key=True, index=True),
+    Column("used_at", Text, nullable=False),
+)
+
+Index("versions_by_digest", versions.c.digest)

@@ -1,0 +1,226 @@
+"""A store of blobs in a directory.
+
+Layout: ``<root>/<algorithm>/<first two hex digits>/<the rest>``, mode 0400, and ``<root>/tmp/`` for what is being written. A blob gets
+its name by a rename, so a name always stands for a whole blob; two writers of one blob write the same bytes. Several processes
+may share a store. Nothing is deleted here but leftovers in ``tmp/`` that are older than a day.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from artfs.errors import (
+    ArtfsError,
+    InvalidInputError,
+    NoSpaceError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnreachableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from artfs.model.digest import Digest
+
+_FICLONE = 0x40049409
+_COPY_PIECE = 64 << 20
+_LEFTOVER_AGE = 86400.0  # seconds
+
+
+class FileSource:
+    """The bytes of an open file. Thread-safe: reads are by position."""
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        self._descriptor = descriptor
+        self._name = name
+        self.size = os.fstat(descriptor).st_size
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return bytes at an offset, fewer only at the end."""
+        with _converted(self._name):
+            data = os.pread(self._descriptor, size, offset)
+            while len(data) < size:  # a signal or the end
+                more = os.pread(self._descriptor, size - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+        return data
+
+    def read_nowait(self, offset: int, size: int) -> bytes | None:
+        """Return the bytes if all of them are in the page cache."""
+        buffer = bytearray(size)
+        try:
+            count = os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT)
+        except OSError:  # EAGAIN, or a file system that cannot tell
+            return None
+        return bytes(buffer) if count == size else None
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class FilesStore:
+    """A `BlobStore` in a directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._temporary = root / "tmp"
+        with _converted(str(root)):
+            self._temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
+            root.chmod(0o700)
+            self._sweep()
+
+    def _sweep(self) -> None:
+        for path in self._temporary.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _LEFTOVER_AGE:
+                    path.unlink()
+
+    def path(self, blob: Digest) -> Path:
+        """Return where a blob lies, whether it is there or not."""
+        name = blob.hex
+        return self._root / blob.algorithm.value / name[:2] / name[2:]
+
+    def has(self, blob: Digest) -> bool:
+        """Whether the blob is there."""
+        return self.path(blob).exists()
+
+    def missing(self, blobs: Iterable[Digest]) -> set[Digest]:
+        """Return those of the blobs that are not there."""
+        return {blob for blob in blobs if not self.has(blob)}
+
+    def open(self, blob: Digest) -> FileSource:
+        """Open a blob for reading; NotFoundError."""
+        with _converted(f"blob {blob}"):
+            return FileSource(os.open(self.path(blob), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), f"blob {blob}")
+
+    def write(self, blob: Digest, data: Iterable[bytes]) -> None:
+        """Store bytes under a digest, atomically; nothing if the blob is there."""
+        if self.has(blob):
+            return
+        with _converted(f"blob {blob}"), self._new() as temporary:
+            with temporary.open("wb") as file:
+                for piece in data:
+                    file.write(piece)
+            self._name(temporary, blob)
+
+    def adopt(self, blob: Digest, path: Path) -> None:
+        """Take a file over as the blob: by rename, else by reflink, else by copy. See the port."""
+        target = self.path(blob)
+        with _converted(f"blob {blob}"):
+            if target.exists():
+                path.unlink(missing_ok=True)
+                return
+            if path.stat().st_nlink > 1:  # another name could still change the bytes
+                self._copy(path, blob)
+            else:
+                self._rename(path, blob, target)
+
+    def _rename(self, path: Path, blob: Digest, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        mode = path.stat().st_mode
+        path.chmod(0o400)
+        try:
+            path.rename(target)
+        except OSError as error:
+            path.chmod(mode & 0o7777)
+            if error.errno != errno.EXDEV:
+                raise
+            self._copy(path, blob)
+
+    def _copy(self, path: Path, blob: Digest) -> None:
+        with self._new() as temporary:
+            clone(path, temporary)
+            self._name(temporary, blob)
+        path.unlink()
+
+    def _name(self, temporary: Path, blob: Digest) -> None:
+        target = self.path(blob)
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary.chmod(0o400)
+        temporary.rename(target)
+
+    @contextlib.contextmanager
+    def _new(self) -> Iterator[Path]:
+        path = self._temporary / uuid.uuid4().hex
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def sync(self) -> None:
+        """Bring the file system of the store to its disk, in one call for all blobs."""
+        with _converted(str(self._root)):
+            descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                libc = ctypes.CDLL(None, use_errno=True)
+                if libc.syncfs(descriptor) != 0:
+                    number = ctypes.get_errno()
+                    raise OSError(number, os.strerror(number))
+            finally:
+                os.close(descriptor)
+
+
+def clone(source: Path, target: Path) -> None:
+    """Copy a file to a new one without reading it where the file system can share its blocks. Raises OSError."""
+    with source.open("rb") as reader, target.open("xb") as writer:
+        try:
+            fcntl.ioctl(writer, _FICLONE, reader.fileno())
+        except OSError:  # another file system, or one without reflinks
+            _copy_bytes(reader.fileno(), writer.fileno())
+
+
+def _copy_bytes(reader: int, writer: int) -> None:
+    try:
+        while os.copy_file_range(reader, writer, _COPY_PIECE):
+            pass
+    except OSError as error:
+        if error.errno not in {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+            raise
+        os.lseek(reader, 0, os.SEEK_SET)
+        os.lseek(writer, 0, os.SEEK_SET)
+        while os.sendfile(writer, reader, None, _COPY_PIECE):
+            pass
+
+
+@contextlib.contextmanager
+def _converted(what: str) -> Iterator[None]:
+    """Turn failures of the system into errors of artfs."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{what} is not in the store") from error
+    except OSError as error:
+        raise _error_of(error, what) from error
+
+
+def _error_of(error: OSError, what: str) -> ArtfsError:
+    reason = error.strerror or str(error)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return NoSpaceError(f"no space left in the store for {what}", hint="free some space, or set another --store")
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return PermissionDeniedError(f"{what}: {reason}", hint="the store belongs to another user")
+    return UnreachableError(f"{what}: {reason}")
+
+
+def open_store(url: str) -> FilesStore:
+    """Open the store at ``file:///path`` or an absolute path, making it if it is not there."""
+    parts = urlsplit(url)
+    if url.startswith("/"):
+        return FilesStore(Path(url))
+    if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path.startswith("/"):
+        return FilesStore(Path(unquote(parts.path)))
+    raise InvalidInputError(f"{url!r} is not a store", hint="write file:///absolute/path or an absolute path")
