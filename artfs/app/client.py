@@ -10,7 +10,7 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from artfs import errors
 from artfs.errors import ArtfsError, UnreachableError
@@ -66,6 +66,19 @@ def find_mount(path: str) -> MountInfo | None:
             f"the mount at {mountpoint} does not answer: {error.strerror}", hint=f"artfs mount {mountpoint}"
         ) from error
     return MountInfo(mountpoint, Path(os.fsdecode(control)))
+
+
+def mount_of_registry(config: Config) -> MountInfo | None:
+    """Return a live mount of this user that shows the registry of the settings."""
+    for control in sorted(config.runtime_dir.glob("*.sock")):
+        try:
+            for answer in request(control, {"op": "status"}, timeout=1.0):
+                status: Any = answer["result"]
+                if status["registry"] == config.registry:
+                    return MountInfo(Path(status["mountpoint"]), control)
+        except ArtfsError:
+            continue  # one that a dead process has left
+    return None
 
 
 def request(control: Path, message: Message, timeout: float | None = None) -> Iterator[Message]:

@@ -36,17 +36,17 @@ def listen(path: Path) -> trio.SocketListener:
     """Make the socket, replacing one that a dead process left. Mode 0600, in a directory of mode 0700."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.unlink(missing_ok=True)
-    server = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     mask = os.umask(0o177)
     try:
         # The address of a Unix socket has at most 107 bytes: this one is short whatever the path is.
-        server._sock.bind(f"/proc/self/fd/{directory}/{path.name}")  # noqa: SLF001 - trio has no bind that does not wait
+        server.bind(f"/proc/self/fd/{directory}/{path.name}")
     finally:
         os.umask(mask)
         os.close(directory)
     server.listen(16)
-    return trio.SocketListener(server)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(server))
 
 
 async def answer_all(listener: trio.SocketListener, operations: Mapping[str, Operation]) -> None:

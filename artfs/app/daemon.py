@@ -72,15 +72,15 @@ class _DiskSpace:
 
 
 def build(
-    services: Services, mountpoint: Path, options: MountOptions, kernel: Kernel, nursery: trio.Nursery, socket: Path
-) -> tuple[FileSystem, Commits, Catalog]:
+    services: Services, options: MountOptions, kernel: Kernel, nursery: trio.Nursery, socket: Path
+) -> tuple[FileSystem, Commits, DraftTree, Catalog]:
     """Put the file system of one mount together."""
     config, registry = services.config, services.registry
     owner = Owner(options.uid, options.gid, options.umask)
     catalog = Catalog(registry, config.metadata_ttl)
     pipeline = Pipeline(services.reader, nursery)
     slots = Slots(config.data_dir / "inodes.sqlite", registry.id)
-    versions = Versions(catalog, services.indexes, slots, pipeline, services.read_manifest, owner)
+    versions = Versions(catalog, services.indexes, slots, pipeline, services.open_index, owner)
 
     def place(kind: Kind, collection: CollectionRef) -> Inode:
         return namespace.place(kind, collection)
@@ -91,7 +91,7 @@ def build(
     def has_drafts(collection: CollectionRef) -> bool:
         return bool(commits.staged(collection) or commits.committing(collection))
 
-    commits = Commits(services.drafts, services.committer([str(mountpoint)]), catalog, kernel, place, nursery)
+    commits = Commits(services.drafts, services.committer(), catalog, kernel, place, nursery)
     drafts = DraftTree(pipeline, services.reader, commits.is_frozen, parent_of, owner)
     commits.gone = drafts.gone
     namespace = Namespace(catalog, registry, versions, kernel, has_drafts, owner, read_only=options.read_only)
@@ -110,7 +110,7 @@ def build(
         read_only=options.read_only,
         shared=options.allow_other,
     )
-    return filesystem, commits, catalog
+    return filesystem, commits, drafts, catalog
 
 
 def _adopt_drafts(services: Services) -> None:
@@ -124,18 +124,17 @@ async def run(config: Config, mountpoint: Path, options: MountOptions, announce:
     check_device()
     socket = config.runtime_dir / f"{socket_name(mountpoint)}.sock"
     kernel = Kernel()
-    with open_services(config) as services:
-        await trio.to_thread.run_sync(services.prepare)
+    with open_services(config, shared=options.allow_other, mountpoints=[str(mountpoint)]) as services:
         if not options.read_only:
             await trio.to_thread.run_sync(_adopt_drafts, services)
         async with trio.open_nursery() as background:
-            filesystem, commits, catalog = build(services, mountpoint, options, kernel, background, socket)
+            filesystem, commits, drafts, catalog = build(services, options, kernel, background, socket)
             listener = control.listen(socket)
             try:
                 async with mounted(filesystem, mountpoint, options):
                     kernel.start()
                     background.start_soon(_end_on_signal, commits)
-                    operations = DaemonOperations(services, mountpoint, commits, catalog, kernel)
+                    operations = DaemonOperations(services, mountpoint, commits, drafts.settle, catalog, kernel)
                     background.start_soon(control.answer_all, listener, operations.table)
                     commits.resume()
                     await serve(mountpoint, announce)
@@ -192,18 +191,19 @@ def main() -> int:
         os.close(descriptor)
         notify_systemd("READY=1")
 
+    code = 0
     try:
         trio.run(run, config, mountpoint, parse_options(settings["options"]), announce)
     except* ArtfsError as group:
         error = first_error(group)
         log.error("the mount failed: %s", error)  # noqa: TRY400 - the message says it all
         _say_error(say, error)
-        return error.exit_code
+        code = error.exit_code
     except* Exception as group:
         log.exception("the mount failed")
         _say_error(say, ArtfsError(f"the mount process failed: {group.exceptions[0]!r}", hint=f"see {path}"))
-        return 1
-    return 0
+        code = 1
+    return code
 
 
 def _say_error(say: Callable[[object], None], error: ArtfsError) -> None:

@@ -22,7 +22,7 @@ from artfs.staging.drafts import Base
 from artfs.vfs.namespace import COMMIT_NAME, STAGING_NAME, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
     from artfs.app.control import Message, Operation
@@ -41,11 +41,18 @@ class DaemonOperations:
     """The operations of one mount process."""
 
     def __init__(
-        self, services: Services, mountpoint: Path, commits: Commits, catalog: Catalog, kernel: Kernel
+        self,
+        services: Services,
+        mountpoint: Path,
+        commits: Commits,
+        settle: Callable[[Draft], Awaitable[None]],
+        catalog: Catalog,
+        kernel: Kernel,
     ) -> None:
         self._services = services
         self._mountpoint = mountpoint
         self._commits = commits
+        self._settle = settle
         self._catalog = catalog
         self._kernel = kernel
 
@@ -56,11 +63,13 @@ class DaemonOperations:
 
     async def status(self, _: Message) -> AsyncIterator[Message]:
         """Say who serves the mount, and which commits are under way."""
-        commits = [
+        commits: list[JsonValue] = [
             {"collection": str(job.draft.collection), "draft": job.draft.name, "progress": job.progress.snapshot()}
             for job in self._commits.jobs
         ]
-        yield {"result": {"pid": os.getpid(), "mountpoint": str(self._mountpoint), "commits": commits}}
+        registry = self._services.config.registry
+        about: Message = {"pid": os.getpid(), "mountpoint": str(self._mountpoint), "registry": registry}
+        yield {"result": {**about, "commits": commits}}
 
     async def refresh(self, _: Message) -> AsyncIterator[Message]:
         """Forget what the registry said."""
@@ -108,7 +117,7 @@ class DaemonOperations:
         if not isinstance(aliases, list):
             raise InvalidInputError("'aliases' is not a list")
         self._describe(draft, request)
-        await self._commits.settle(draft)
+        await self._settle(draft)
         job = self._commits.start(draft, draft.name, [parse_alias(str(alias)) for alias in aliases])
         self._kernel.forget_name(self._commits.place(Kind.STAGING, collection), os.fsencode(draft.name))
         if request.get("wait", True):

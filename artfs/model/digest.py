@@ -51,7 +51,7 @@ class Algorithm(enum.Enum):
 class Hasher(Protocol):
     """The part of ``hashlib`` objects that is used here."""
 
-    def update(self, data: bytes | memoryview, /) -> None:
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
         """Take in more bytes."""
 
     def digest(self) -> bytes:
@@ -62,7 +62,7 @@ class _Xxh128:
     def __init__(self) -> None:
         self._state = xxhash.xxh3_128()
 
-    def update(self, data: bytes | memoryview, /) -> None:
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
         self._state.update(data)
 
     def digest(self) -> bytes:
@@ -73,7 +73,7 @@ class _Blake3:
     def __init__(self) -> None:
         self._state = blake3.blake3()
 
-    def update(self, data: bytes | memoryview, /) -> None:
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
         self._state.update(data)
 
     def digest(self) -> bytes:
@@ -94,7 +94,7 @@ class Digest:
             )
 
     @classmethod
-    def of(cls, data: bytes | memoryview, algorithm: Algorithm = Algorithm.MD5) -> Digest:
+    def of(cls, data: bytes | bytearray | memoryview, algorithm: Algorithm = Algorithm.MD5) -> Digest:
         """Hash some bytes."""
         hasher = algorithm.hasher()
         hasher.update(data)

@@ -121,9 +121,6 @@ class FilesStore:
         """Take a file over as the blob: by rename, else by reflink, else by copy. See the port."""
         target = self.path(blob)
         with _converted(f"blob {blob}"):
-            if target.exists():
-                path.unlink(missing_ok=True)
-                return
             if path.stat().st_nlink > 1:  # another name could still change the bytes
                 self._copy(path, blob)
             else:
@@ -142,9 +139,11 @@ class FilesStore:
             self._copy(path, blob)
 
     def _copy(self, path: Path, blob: Digest) -> None:
-        with self._new() as temporary:
-            clone(path, temporary)
-            self._name(temporary, blob)
+        target = self.path(blob)
+        if not (target.exists() and target.stat().st_size == path.stat().st_size):
+            with self._new() as temporary:
+                clone(path, temporary)
+                self._name(temporary, blob)
         path.unlink()
 
     def _name(self, temporary: Path, blob: Digest) -> None:

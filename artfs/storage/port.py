@@ -50,8 +50,8 @@ class BlobStore(Protocol):
     def adopt(self, blob: Digest, path: Path) -> None:
         """Take a private local file over as the blob: by rename, else by reflink, else by copy.
 
-        The file is gone from its place afterwards. If the blob is there already, the file is just removed. Idempotent:
-        a file that is gone while the blob is there was adopted before.
+        The file is gone from its place afterwards. A blob that is there already is replaced where that costs nothing:
+        the caller has just hashed the file, so this mends a damaged one.
         """
 
     def sync(self) -> None:

@@ -60,7 +60,7 @@ class _Chunk:
 
 
 class Versions:
-    """The trees of all committed versions. ``read_manifest`` yields the bytes of a version's manifest file, and may block."""
+    """The trees of all committed versions. ``open_index`` opens the index of one, and may block."""
 
     def __init__(
         self,
@@ -68,14 +68,14 @@ class Versions:
         indexes: Indexes,
         slots: Slots,
         pipeline: Pipeline,
-        read_manifest: Callable[[Version], Iterable[bytes]],
+        open_index: Callable[[Version], ManifestIndex],
         owner: Owner,
     ) -> None:
         self._catalog = catalog
         self._indexes = indexes
         self._slots = slots
         self._pipeline = pipeline
-        self._read_manifest = read_manifest
+        self._open_index = open_index
         self._owner = owner
         self._mounted: dict[int, MountedVersion] = {}
         self._by_id: dict[tuple[str, CollectionRef], MountedVersion] = {}
@@ -252,11 +252,8 @@ class Versions:
                 version = await self._catalog.version(mounted.ref)
             except NotFoundError as error:
                 raise VersionDeletedError(f"{mounted.ref} was deleted while it was being read") from error
-            manifest = version.manifest
-            index = await trio.to_thread.run_sync(
-                self._indexes.open, manifest.digest, manifest.size, lambda: self._read_manifest(version)
-            )
-            mounted.manifest = manifest
+            index = await trio.to_thread.run_sync(self._open_index, version)
+            mounted.manifest = version.manifest
             return index
 
 

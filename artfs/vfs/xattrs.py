@@ -72,7 +72,7 @@ def of_draft(draft: Draft, commits: Commits) -> dict[str, bytes]:
     values: dict[str, JsonValue] = {
         "type": draft.type,
         "description": draft.description,
-        "metadata": draft.metadata or None,
+        "metadata": dict(draft.metadata) or None,
         "error": draft.error,
     }
     job = commits.job(draft)

@@ -1,0 +1,86 @@
+"""The command `artfs`: which commands there are, and how an error reaches the user.
+
+A command's module is imported when the command is run or its help is asked for, so that `artfs --help` is instant: the one-line
+helps are in the table here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+
+import click
+
+from artfs import __version__
+from artfs.errors import ArtfsError
+
+COMMANDS = {
+    "mount": "Mount the registry as a directory.",
+    "umount": "Unmount it.",
+    "stage": "Start a draft, empty or from a version.",
+    "commit": "Make a draft a new version.",
+    "put": "Log a directory or a file as a new version, without a mount.",
+    "get": "Write a version out to a directory, without a mount.",
+    "ls": "List entities, projects, collections, versions or files.",
+    "show": "Show what is known of a version.",
+    "alias": "Add, move or remove aliases of a version.",
+    "rm": "Delete a version.",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"artfs.cli.{cmd_name}").command
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="artfs")
+def main() -> None:
+    """Machine-learning artifacts as plain files: every version of every dataset and model is a directory."""
+
+
+def run() -> None:
+    """Run the command line and exit: with the code of the error's class, after one line that says what happened."""
+    sys.exit(exit_code())
+
+
+def exit_code(arguments: list[str] | None = None) -> int:
+    """Run a command line and return its exit code."""
+    debug = bool(os.environ.get("ARTFS_DEBUG"))
+    try:
+        result = main.main(args=arguments, prog_name="artfs", standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except ArtfsError as error:
+        if debug:
+            traceback.print_exc()
+        _say(error.message + (f" ({error.hint})" if error.hint else ""))
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: say nothing more at exit
+        return 141
+    except Exception as error:
+        if debug:
+            raise
+        _say(f"unexpected error: {error!r} (ARTFS_DEBUG=1 shows where)")
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _say(line: str) -> None:
+    click.echo(f"artfs: {' '.join(line.splitlines())}", err=True)

@@ -1,0 +1,83 @@
+"""What the commands share: the options that every one has, and how results are printed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from artfs.config import load_config
+from artfs.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+_SETTINGS = (
+    ("--registry", "URL of the registry, as sqlite:////path/registry.sqlite."),
+    ("--store", "URL of the store, as file:///path."),
+    ("--entity", "The entity of references that name none."),
+    ("--data-dir", "Directory of the embedded registry, its store, and drafts."),
+    ("--cache-dir", "Directory of what can be made again."),
+    ("--state-dir", "Directory of logs."),
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def with_config(command: F) -> F:
+    """Give a command the common options, and a ``config`` made of them as its first argument."""
+
+    def wrapped(**arguments: object) -> object:
+        flags = {name: arguments.pop(name) for name in (flag.lstrip("-").replace("-", "_") for flag, _ in _SETTINGS)}
+        return command(load_config(flags), **arguments)
+
+    wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
+    wrapped.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    for name, text in reversed(_SETTINGS):
+        wrapped = click.option(name, help=text, metavar="PATH" if name.endswith("dir") else "VALUE")(wrapped)
+    return wrapped  # type: ignore[return-value]
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def warn(lines: Iterable[str]) -> None:
+    """Print warnings on stderr."""
+    for line in lines:
+        click.echo(f"artfs: warning: {line}", err=True)
+
+
+def parse_metadata_option(text: str | None) -> dict[str, Any] | None:
+    """Parse ``--metadata``: JSON, or @FILE with JSON in it."""
+    from pathlib import Path
+
+    from artfs.model.metadata import parse_metadata
+
+    if text is None:
+        return None
+    try:
+        if text.startswith("@"):
+            text = Path(text[1:]).read_text()
+        return parse_metadata(json.loads(text))
+    except OSError as error:
+        raise InvalidInputError(f"--metadata {text}: {error.strerror}") from error
+    except ValueError as error:
+        raise InvalidInputError(
+            f"--metadata is not JSON: {error}", hint="""as --metadata '{"accuracy": 0.9}'"""
+        ) from error
+
+
+def content_options(command: F) -> F:
+    """Give a command the options that say what a new version is recorded with."""
+    command = click.option("--metadata", metavar="JSON", help="Metadata as a JSON object, or @FILE.")(command)
+    command = click.option("--description", metavar="TEXT", help="Description of the version.")(command)
+    command = click.option("--type", "type_", metavar="TYPE", help="Type of the artifact: dataset, model, ...")(command)
+    return click.option(
+        "--alias", "-a", "aliases", multiple=True, metavar="NAME", help="An alias for the version; may be repeated."
+    )(command)

@@ -1,0 +1,37 @@
+"""`artfs rm`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from artfs.cli.options import with_config
+
+if TYPE_CHECKING:
+    from artfs.config import Config
+
+
+@click.command()
+@click.argument("ref")
+@click.option("--delete-aliases", is_flag=True, help="Remove its aliases with it.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@with_config
+def command(config: Config, ref: str, delete_aliases: bool, yes: bool) -> None:
+    """Delete the version REF, for ever. Its index is not used again; the bytes that other versions share stay."""
+    from artfs.app.client import refresh_all
+    from artfs.app.services import open_services
+    from artfs.model.names import parse_artifact_ref, version_name
+
+    with open_services(config) as services:
+        version = services.registry.version(parse_artifact_ref(ref, config.entity))
+        name = f"{version.collection}:{version_name(version.index)}"
+        if not yes and sys.stdin.isatty():
+            click.confirm(
+                f"Delete {name} ({version.file_count:,} files, {version.size:,} bytes)?", abort=True, err=True
+            )
+        exact = version.collection.at(version_name(version.index))
+        services.registry.delete_version(exact, delete_aliases=delete_aliases)
+    refresh_all(config)
+    click.echo(f"deleted {name}", err=True)

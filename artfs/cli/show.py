@@ -1,0 +1,35 @@
+"""`artfs show`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from artfs.cli.options import json_option, print_json, with_config
+
+if TYPE_CHECKING:
+    from artfs.config import Config
+
+
+@click.command()
+@click.argument("ref")
+@json_option
+@with_config
+def command(config: Config, ref: str, as_json: bool) -> None:
+    """Show what is known of the version REF. With --json, the attribute names are those of the Artifact class."""
+    from artfs.app.services import open_services
+    from artfs.model.names import parse_artifact_ref
+    from artfs.registry.summary import version_summary
+
+    with open_services(config) as services:
+        registry = services.registry
+        version = registry.version(parse_artifact_ref(ref, config.entity))
+        summary = version_summary(version, registry.logged_by(version.id), registry.used_by(version.id))
+    if as_json:
+        print_json(summary)
+        return
+    for name, value in summary.items():
+        if value not in (None, [], {}):
+            click.echo(f"{name:>15}  {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")

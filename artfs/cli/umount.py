@@ -1,0 +1,19 @@
+"""`artfs umount`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("mountpoint", type=click.Path())
+@click.option("--force", is_flag=True, help="Cut the connection, whoever uses it.")
+def command(mountpoint: str, force: bool) -> None:
+    """Unmount what is mounted at MOUNTPOINT, and wait for its process to end.
+
+    A mount that is in use stays, and the message says who uses it. Commits under way are finished first; with --force they
+    stop, and the next mount resumes them.
+    """
+    from artfs.app.unmount import unmount
+
+    unmount(mountpoint, force=force)

@@ -1,0 +1,276 @@
+"""Drafts on disk: made, owned, renamed, discarded.
+
+``<root>/<registry id>/<draft id>/`` holds ``lock``, ``draft.sqlite`` and ``tree/``. Whoever holds the lock (flock) owns the draft; the
+kernel lets go of it when the process ends, however it ends, and the next process takes the draft over. A draft gets its name by a rename
+when it is whole and loses it by a rename before it is removed, so what a crash leaves is either a draft or rubbish.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import threading
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+
+from artfs.errors import ExistsError, NoSpaceError, UnreachableError
+from artfs.model.digest import Digest
+from artfs.model.names import CollectionRef
+from artfs.registry.port import ManifestFile
+from artfs.staging.database import DraftDatabase
+from artfs.staging.overlay import Overlay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from artfs.cache.index import ManifestIndex
+    from artfs.model.entry import JsonValue
+    from artfs.model.names import ArtifactRef
+
+_NEW, _TRASH = ".new-", ".trash-"
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The version that a draft starts from."""
+
+    version_id: str
+    ref: ArtifactRef
+    manifest: ManifestFile
+    created_at: datetime
+
+
+class Draft:
+    """A draft that this process owns. Its properties are kept in its database."""
+
+    def __init__(
+        self, directory: Path, lock: int, open_base: Callable[[Base], ManifestIndex], forget: Callable[[Draft], None]
+    ) -> None:
+        self.id = directory.name
+        self.directory = directory
+        self._lock = lock
+        self._forget = forget
+        self.database = DraftDatabase(directory / "draft.sqlite")
+        about = cast("dict[str, str]", self.database.get("draft"))
+        self.collection = CollectionRef(about["entity"], about["project"], about["collection"])
+        self.created_at = datetime.fromisoformat(about["created_at"])
+        self.base = self._load_base()
+        index = None if self.base is None else open_base(self.base)
+        self.tree = Overlay(directory, self.database, index, 0 if self.base is None else _nanoseconds(self.base))
+
+    def _load_base(self) -> Base | None:
+        found = cast("dict[str, str | int] | None", self.database.get("base"))
+        if found is None:
+            return None
+        manifest = ManifestFile(Digest.from_base64(str(found["manifest"])), int(found["manifest_size"]))
+        collection = CollectionRef(str(found["entity"]), str(found["project"]), str(found["collection"]))
+        created_at = datetime.fromisoformat(str(found["created_at"]))
+        return Base(str(found["version_id"]), collection.at(str(found["alias"])), manifest, created_at)
+
+    @property
+    def name(self) -> str:
+        """The name in ``.staging/``."""
+        return str(self.database.get("name"))
+
+    def rename(self, name: str) -> None:
+        """Give the draft another name."""
+        self.database.set("name", name)
+
+    @property
+    def type(self) -> str | None:
+        """The type that the commit will record; None leaves it to the collection."""
+        return cast("str | None", self.database.get("type"))
+
+    @type.setter
+    def type(self, value: str | None) -> None:
+        self.database.set("type", value)
+
+    @property
+    def description(self) -> str | None:
+        """The description that the commit will record."""
+        return cast("str | None", self.database.get("description"))
+
+    @description.setter
+    def description(self, value: str | None) -> None:
+        self.database.set("description", value)
+
+    @property
+    def metadata(self) -> Mapping[str, JsonValue]:
+        """The metadata that the commit will record."""
+        return cast("dict[str, JsonValue]", self.database.get("metadata") or {})
+
+    @metadata.setter
+    def metadata(self, value: Mapping[str, JsonValue]) -> None:
+        self.database.set("metadata", dict(value) or None)
+
+    @property
+    def error(self) -> str | None:
+        """Why the last commit failed."""
+        return cast("str | None", self.database.get("error"))
+
+    @error.setter
+    def error(self, value: str | None) -> None:
+        self.database.set("error", value)
+
+    @property
+    def transient(self) -> bool:
+        """Whether the draft is the work of one command, and rubbish if that ended before it was frozen."""
+        return bool(self.database.get("transient"))
+
+    def discard(self) -> None:
+        """Remove the draft and everything in it."""
+        self._forget(self)
+        trash = self.directory.with_name(_TRASH + self.id)
+        self.directory.rename(trash)
+        self.release()
+        remove_tree(trash)
+
+    def release(self) -> None:
+        """Let go of the draft: another process may own it now."""
+        self.database.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+class Drafts:
+    """The drafts of one registry in one data directory. ``open_base`` opens the index of a base version, and may block."""
+
+    def __init__(self, root: Path, registry_id: str, open_base: Callable[[Base], ManifestIndex]) -> None:
+        self._directory = root / registry_id
+        self._open_base = open_base
+        self._guard = threading.Lock()
+        self._owned: dict[str, Draft] = {}
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def owned(self) -> list[Draft]:
+        """Return the drafts that this process owns, oldest first."""
+        with self._guard:
+            return list(self._owned.values())
+
+    def create(
+        self, collection: CollectionRef, name: str, base: Base | None = None, *, transient: bool = False
+    ) -> Draft:
+        """Make a draft and own it; ExistsError if this process owns one of that name in the collection."""
+        if any(draft.collection == collection and draft.name == name for draft in self.owned()):
+            raise ExistsError(f"{collection} has a draft {name!r} already")
+        draft_id = uuid.uuid4().hex
+        new = self._directory / (_NEW + draft_id)
+        try:
+            new.mkdir(mode=0o700)
+            (new / "tree").mkdir(mode=0o755)
+            lock = _lock(new)
+            self._describe(new, collection, name, base, transient=transient)
+            directory = new.rename(self._directory / draft_id)
+        except OSError as error:
+            if error.errno == 28:
+                raise NoSpaceError(f"no space left for a draft in {self._directory}") from error
+            raise UnreachableError(f"a draft cannot be made in {self._directory}: {error.strerror}") from error
+        return self._own(directory, lock)
+
+    @staticmethod
+    def _describe(new: Path, collection: CollectionRef, name: str, base: Base | None, *, transient: bool) -> None:
+        with contextlib.closing(DraftDatabase(new / "draft.sqlite")) as database, database.transaction():
+            about: dict[str, JsonValue] = {
+                "entity": collection.entity,
+                "project": collection.project,
+                "collection": collection.collection,
+                "created_at": datetime.now(UTC).isoformat(),
+            }
+            database.set("draft", about)
+            database.set("name", name)
+            database.set("transient", transient or None)
+            if base is not None:
+                database.set(
+                    "base",
+                    {
+                        "version_id": base.version_id,
+                        "entity": base.ref.collection.entity,
+                        "project": base.ref.collection.project,
+                        "collection": base.ref.collection.collection,
+                        "alias": base.ref.alias,
+                        "manifest": base.manifest.digest.base64,
+                        "manifest_size": base.manifest.size,
+                        "created_at": base.created_at.isoformat(),
+                    },
+                )
+
+    def acquire(self) -> list[Draft]:
+        """Take over every draft that no process owns, and return them. Rubbish is removed."""
+        taken = []
+        for directory in sorted(self._directory.iterdir()):
+            with self._guard:
+                if directory.name in self._owned:
+                    continue
+            lock = _lock(directory)
+            if lock < 0:
+                continue
+            if directory.name.startswith((_NEW, _TRASH)):
+                os.close(lock)
+                remove_tree(directory)
+                continue
+            draft = self._own(directory, lock)
+            if draft.transient and draft.database.get("commit") is None:
+                draft.discard()
+            else:
+                taken.append(draft)
+        return taken
+
+    def _own(self, directory: Path, lock: int) -> Draft:
+        try:
+            draft = Draft(directory, lock, self._open_base, self._drop)
+        except BaseException:
+            os.close(lock)
+            raise
+        with self._guard:
+            self._owned[draft.id] = draft
+        return draft
+
+    def _drop(self, draft: Draft) -> None:
+        with self._guard:
+            self._owned.pop(draft.id, None)
+
+    def close(self) -> None:
+        """Let go of all drafts."""
+        for draft in self.owned():
+            self._drop(draft)
+            draft.release()
+
+
+def _lock(directory: Path) -> int:
+    """Return the descriptor of a lock that is held now; -1 if somebody else holds it, or the draft is gone."""
+    try:
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except (FileNotFoundError, NotADirectoryError):
+        return -1
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return -1
+    if not directory.exists():  # discarded between the two
+        os.close(descriptor)
+        return -1
+    return descriptor
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory with everything in it, also where modes forbid it to look inside."""
+
+    def retry(function: Callable[..., object], path: str, _: object) -> None:
+        parent = os.path.dirname(path)
+        os.chmod(parent, 0o700)
+        if os.path.isdir(path) and not os.path.islink(path):
+            os.chmod(path, 0o700)
+        function(path)
+
+    shutil.rmtree(directory, onerror=retry)
+
+
+def _nanoseconds(base: Base) -> int:
+    return int(base.created_at.replace(microsecond=0).timestamp()) * 10**9 + base.created_at.microsecond * 1000

@@ -1,0 +1,83 @@
+"""Look at every item of a draft before anything is done with it: what is hashed, what is an entry already, what cannot be committed.
+
+Everything that cannot be committed is named in one error, so that a user mends a draft in one go. Symlinks are left to
+`artfs.staging.links`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from artfs.errors import InvalidInputError
+from artfs.model.paths import parse_entry_path
+
+if TYPE_CHECKING:
+    from artfs.model.entry import Entry
+    from artfs.staging.overlay import Item, Overlay
+    from artfs.staging.progress import Progress
+
+_SHOWN = 10
+
+
+@dataclass(slots=True)
+class Scan:
+    """What a draft holds. ``problems`` are sentences that begin with a path."""
+
+    files: list[Item] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    symlinks: list[Item] = field(default_factory=list)
+    empty_directories: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def refuse_problems(self) -> None:
+        """Raise InvalidInputError that names them, if there are any."""
+        if self.problems:
+            more = len(self.problems) - _SHOWN
+            shown = "; ".join(self.problems[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+            raise InvalidInputError(f"the draft cannot be committed: {shown}")
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what the user should know although it is no error."""
+        if not self.empty_directories:
+            return ()
+        names, count = self.empty_directories, len(self.empty_directories)
+        shown = ", ".join(names[:_SHOWN]) + (f" and {count - _SHOWN} more" if count > _SHOWN else "")
+        return (f"empty directories are not part of a version: {shown}",)
+
+
+def scan(tree: Overlay, progress: Progress) -> Scan:
+    """Walk a draft."""
+    found = Scan()
+    progress.begin("scanning")
+    parents: set[str] = set()
+    for item in tree.walk():
+        progress.advance(files=1)
+        parents.add(item.path.rpartition("/")[0])
+        if item.kind == "dir":
+            found.empty_directories.append(item.path)
+            continue
+        problem = _problem(tree, item)
+        if problem:
+            found.problems.append(problem)
+        elif item.kind == "symlink":
+            found.symlinks.append(item)
+        elif item.entry is not None:
+            found.entries.append(item.entry)
+        else:
+            found.files.append(item)
+    found.empty_directories = [path for path in found.empty_directories if path not in parents]
+    return found
+
+
+def _problem(tree: Overlay, item: Item) -> str:
+    try:
+        parse_entry_path(item.path)
+    except InvalidInputError as error:
+        return error.message
+    if item.kind == "special":
+        return f"{item.path} is a device, a socket or a fifo"
+    if item.kind == "file" and item.local and not os.access(tree.local_path(item.path), os.R_OK, effective_ids=True):
+        return f"{item.path} cannot be read: permission denied"
+    return ""
