@@ -64,7 +64,7 @@ class DaemonOperations:
     async def status(self, _: Message) -> AsyncIterator[Message]:
         """Say who serves the mount, and which commits are under way."""
         commits: list[JsonValue] = [
-            {"collection": str(job.draft.collection), "draft": job.draft.name, "progress": job.progress.snapshot()}
+            {"collection": str(job.draft.collection), "draft": job.draft_name, "progress": job.progress.snapshot()}
             for job in self._commits.jobs
         ]
         registry = self._services.config.registry

@@ -8,6 +8,7 @@ When the mount ends, running commits stop at the next step, and the next mount r
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ class Job:
     draft: Draft
     name: str
     aliases: tuple[str, ...]
+    draft_name: str
     progress: Progress = field(default_factory=Progress)
     done: trio.Event = field(default_factory=trio.Event)
     result: CommitResult | None = None
@@ -138,7 +140,7 @@ class Commits:
             await job.done.wait()
 
     def _launch(self, draft: Draft, name: str, aliases: Sequence[str]) -> Job:
-        job = self._jobs[draft.id] = Job(draft, name, tuple(aliases))
+        job = self._jobs[draft.id] = Job(draft, name, tuple(aliases), draft.name)
         self._nursery.start_soon(self._run, job)
         return job
 
@@ -156,15 +158,19 @@ class Commits:
                 except UnreachableError as error:
                     if job.waiting_for != error.message:
                         log.warning(
-                            "the commit of draft %r of %s waits: %s", job.draft.name, job.draft.collection, error
+                            "the commit of draft %r of %s waits: %s", job.draft_name, job.draft.collection, error
                         )
                     job.waiting_for = error.message
                     await trio.sleep(delay)
                     delay = min(2 * delay, _LAST_RETRY)
                 except ArtfsError as error:
-                    log.error("the commit of draft %r of %s failed: %s", job.draft.name, job.draft.collection, error)  # noqa: TRY400 - the message says it all
+                    log.error("the commit of draft %r of %s failed: %s", job.draft_name, job.draft.collection, error)  # noqa: TRY400 - the message says it all
                     job.error = error
                     break
+                except Exception as error:  # a mistake of the program must not end the mount
+                    log.exception("the commit of draft %r of %s broke off", job.draft_name, job.draft.collection)
+                    job.waiting_for = f"the next mount, because of an unexpected error: {error!r}"
+                    return
         finally:
             self._ended(job)
 
@@ -173,13 +179,13 @@ class Commits:
         if job.result is not None:
             self.gone(draft)
             for warning in job.result.warnings:
-                log.info("commit of draft %r of %s: %s", draft.name, collection, warning)
+                log.info("commit of draft %r of %s: %s", job.draft_name, collection, warning)
         if job.result is not None or job.error is not None:
             del self._jobs[draft.id]
         self._catalog.forget()
-        self._notifier.forget_name(self.place(Kind.COMMIT, collection), job.name.encode())
-        self._notifier.forget_name(self.place(Kind.STAGING, collection), draft.name.encode())
+        self._notifier.forget_name(self.place(Kind.COMMIT, collection), os.fsencode(job.name))
+        self._notifier.forget_name(self.place(Kind.STAGING, collection), os.fsencode(job.draft_name))
         for alias in {LATEST, *job.aliases}:
-            self._notifier.forget_name(self.place(Kind.COLLECTION, collection), alias.encode())
+            self._notifier.forget_name(self.place(Kind.COLLECTION, collection), os.fsencode(alias))
         self._notifier.forget_attr(self.place(Kind.COLLECTION, collection))
         job.done.set()
