@@ -151,4 +151,5 @@ class DaemonOperations:
         version = job.result.version
         reference = str(version.collection.at(version_name(version.index)))
         warnings: list[JsonValue] = list(job.result.warnings)
-        yield {"result": {"version": reference, "created": job.result.created, "warnings": warnings}}
+        yield {"result": {"version": reference, "created": job.result.created, "warnings": warnings,
+                          "hashed_files": job.result.hashed_files}}  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import subprocess
 from pathlib import Path
@@ -21,7 +22,10 @@ _MAX_USERS = 5
 
 
 def unmount(path: str, *, force: bool = False) -> None:
-    """Unmount the artfs mounted at a path. BusyError names who uses it; NotFoundError if nothing of artfs is mounted there."""
+    """Unmount the artfs mounted at a path, and wait until its process has ended.
+
+    BusyError names who uses it; NotFoundError if nothing of artfs is mounted there.
+    """
     mountpoint = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would ask a mount that may be dead
     device = _device(mountpoint)
     if device is None:
@@ -29,13 +33,16 @@ def unmount(path: str, *, force: bool = False) -> None:
         device = _device(mountpoint)
     if device is None:
         raise NotFoundError(f"no artfs is mounted at {path}", hint="findmnt -t fuse.artfs lists the mounts")
+    daemon = _process(mountpoint)
     if force:
-        _abort(device, mountpoint)
+        _abort(device, daemon)
         detach(mountpoint)
     elif not _umount(mountpoint, lazily=False):
         users = _users(mountpoint)
         raise BusyError(f"{mountpoint} is in use" + (f" by {', '.join(users)}" if users else ""),
                         hint=f"close it there, or: artfs umount --force {mountpoint}")  # fmt: skip
+    if daemon is not None:
+        _await_end(daemon)
 
 
 def detach(mountpoint: Path) -> None:
@@ -69,14 +76,28 @@ def _umount(mountpoint: Path, *, lazily: bool) -> bool:
     return done.returncode == 0
 
 
-def _abort(minor: int, mountpoint: Path) -> None:
+def _process(mountpoint: Path) -> int | None:
+    """Return a descriptor (pidfd) of the process that serves a mount point."""
+    pid = daemon_of(mountpoint)
+    try:
+        return None if pid is None else os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _await_end(daemon: int) -> None:
+    """Wait until the mount process has ended: until then it finishes commits, and owns its drafts."""
+    select.select([daemon], [], [])
+    os.close(daemon)
+
+
+def _abort(minor: int, daemon: int | None) -> None:
     """Cut the connection, so that every waiting process gets an error; end the daemon where the kernel lets us not."""
     try:
         (CONNECTIONS / str(minor) / "abort").write_text("1")
     except OSError:
-        pid = daemon_of(mountpoint)
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)  # its end cuts the connection too
+        if daemon is not None:
+            signal.pidfd_send_signal(daemon, signal.SIGKILL)  # its end cuts the connection too
 
 
 def daemon_of(mountpoint: Path) -> int | None:

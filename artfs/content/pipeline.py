@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from artfs.model.entry import Entry
 
 MAX_FETCHES = 16
-READ_AHEAD = 4
+READ_AHEAD = 8
 """Blocks that are fetched before a sequential reader asks for them."""
 
 

@@ -1,0 +1,30 @@
+# What there is to do with artfs. Every target does its own set-up and says what it does.
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+
+.PHONY: help setup demo test check bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 18
+
+setup: ## Install what is missing: distribution packages, a virtual environment
+	@scripts/setup.sh
+
+demo: setup ## Run the main job on a temporary mount, showing each command and its output
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" scripts/demo.sh
+
+test: setup ## Run the tests, with real mounts
+	$(PYTHON) -m pytest
+
+check: setup ## Lint, format, types, walls between the packages, spelling
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
+	.venv/bin/codespell artfs tests benchmarks docs scripts README.md CHANGELOG.md
+
+bench: setup ## Measure what docs/benchmarks.md shows (ten minutes, 12 GB of disk)
+	$(PYTHON) benchmarks/run.py
+
+clean: ## Remove the virtual environment and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
