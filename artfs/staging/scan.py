@@ -7,7 +7,7 @@ Everything that cannot be committed is named in one error, so that a user mends 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from artfs.errors import InvalidInputError
@@ -64,7 +64,9 @@ def scan(tree: Overlay, progress: Progress) -> Scan:
         elif item.kind == "symlink":
             found.symlinks.append(item)
         elif item.entry is not None:
-            found.entries.append(item.entry)
+            # A renamed file of the base still has the entry of its old place.
+            here = item.entry.path == item.path
+            found.entries.append(item.entry if here else replace(item.entry, path=parse_entry_path(item.path)))
         else:
             found.files.append(item)
     found.empty_directories = [path for path in found.empty_directories if path not in parents]

@@ -51,7 +51,7 @@ class _File:
 
     @property
     def writable(self) -> bool:
-        return self.flags & os.O_ACCMODE != os.O_RDONLY
+        return writes(self.flags)
 
 
 @dataclass(slots=True, eq=False)
@@ -341,11 +341,14 @@ class DraftTree:
     async def open(self, ino: Inode, flags: int) -> Opened:
         """Open a file. One of the base is copied up when it is first written to, not before."""
         node = self._nodes.get(ino)
-        if flags & os.O_ACCMODE != os.O_RDONLY:
+        if writes(flags):
             self._require_open(node.draft)
         item = self._item(node)
         if item.kind == "dir":
             raise IsADirectoryError(errno.EISDIR, "is a directory", item.path)
+        if flags & os.O_TRUNC and not item.local:
+            await self._make_local(node, empty=True)
+            item = self._item(node)
         fd = node.draft.tree.open(item.path, _open_flags(flags)) if item.local else -1
         file = _File(node, flags, fd, None if item.local else item.entry)
         return Opened(self._opened(file), keep_cache=True)
@@ -403,7 +406,7 @@ class DraftTree:
             if file.writable:
                 await self._make_local(file.node)
             if file.fd < 0:
-                file.fd = file.node.draft.tree.open(self._path(file.node), _open_flags(file.flags))
+                file.fd = file.node.draft.tree.open(self._path(file.node), _open_flags(file.flags & ~os.O_TRUNC))
         return file.fd
 
     async def _make_local(self, node: DraftNode, *, empty: bool = False) -> None:
@@ -462,9 +465,14 @@ class DraftTree:
         }
 
 
+def writes(flags: int) -> bool:
+    """Whether a file that is opened with the flags may be changed."""
+    return bool(flags & os.O_TRUNC) or flags & os.O_ACCMODE != os.O_RDONLY
+
+
 def _open_flags(flags: int) -> int:
-    """Return the flags to open the local file with: the kernel has applied O_APPEND and O_TRUNC itself."""
-    return (flags & os.O_ACCMODE) | os.O_CLOEXEC | os.O_NOFOLLOW
+    """Return the flags to open the local file with: O_APPEND is the kernel's business, O_TRUNC is left to us."""
+    return flags & (os.O_ACCMODE | os.O_TRUNC) | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def _pwrite_all(fd: int, data: bytes, offset: int) -> int:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from artfs.errors import BusyError, ExistsError, NotEmptyError, NotFoundError, PermissionDeniedError, ReadOnlyError
 from artfs.model.names import parse_alias, parse_draft
 from artfs.vfs import xattrs
+from artfs.vfs.drafts import writes
 from artfs.vfs.inodes import DRAFT_BIT, SLOT_BITS
 from artfs.vfs.namespace import Kind
 from artfs.vfs.types import ROOT, Attr, Caller, DirEntry, Handle, Inode, Negative, Opened
@@ -267,10 +268,9 @@ class FileSystem:
     async def open(self, ino: Inode, flags: int, caller: Caller) -> Opened:
         """Open a file."""
         if ino & DRAFT_BIT:
-            writes = flags & os.O_ACCMODE != os.O_RDONLY
-            if writes:
+            if writes(flags):
                 self._check_writer(caller)
-            await self._check(ino, caller, os.R_OK if not writes else os.W_OK)
+            await self._check(ino, caller, os.W_OK if writes(flags) else os.R_OK)
             return await self._drafts.open(ino, flags)
         if not ino >> SLOT_BITS:
             raise IsADirectoryError(errno.EISDIR, "is a directory")

@@ -20,6 +20,7 @@ from artfs.model.entry import Entry
 from artfs.model.names import version_name
 from artfs.model.paths import EntryPath
 from artfs.registry.summary import version_summary
+from artfs.vfs.drafts import writes
 from artfs.vfs.inodes import META_ARTIFACT, META_DIR, META_MANIFEST, NUMBER_MASK, SLOT_BITS, version_inode
 from artfs.vfs.types import FOREVER, Attr, DirEntry, Handle, Inode, Negative, Opened, Owner, directory_attr
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from artfs.model.names import ArtifactRef, CollectionRef
     from artfs.registry.port import ManifestFile, Version, VersionInfo
     from artfs.vfs.catalog import Catalog
-    from artfs.vfs.inodes import Slots
+    from artfs.vfs.drafts import writes
+from artfs.vfs.inodes import Slots
 
 META_NAME = b".artfs"
 _META_FILES = {b"manifest.json": META_MANIFEST, b"artifact.json": META_ARTIFACT}
@@ -181,7 +183,7 @@ class Versions:
 
     async def open(self, ino: Inode, flags: int) -> Opened:
         """Open a file for reading; ReadOnlyError for anything else."""
-        if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
+        if writes(flags):
             raise ReadOnlyError(f"{self._version_of(ino).ref} is committed: it never changes")
         return Opened(Handle(ino), keep_cache=True, direct=ino & NUMBER_MASK == META_ARTIFACT)
 

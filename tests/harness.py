@@ -1,0 +1,132 @@
+"""A temporary artfs for tests: its own directories, real mounts, the real command line, ended whatever happens."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from artfs.app.client import mount_points
+
+DEADLINE = 30.0  # seconds that any condition may take on a slow machine
+
+
+def can_mount() -> str:
+    """Return why real mounts cannot be tested here; empty if they can."""
+    if not os.path.exists("/dev/fuse") or not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        return "/dev/fuse cannot be opened"
+    return ""
+
+
+def wait_for(condition, what="the condition"):
+    """Wait until a condition holds, and return what it returned."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come true within {DEADLINE:.0f} s")
+        time.sleep(0.01)
+
+
+class Artfs:
+    """One registry, store and data directory, and the mounts of it."""
+
+    def __init__(self, root: Path, uid: int | None = None) -> None:
+        self.root = root
+        self.uid = uid
+        self.mountpoint = root / "mnt"
+        self.environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("ARTFS_")},
+            **{f"ARTFS_{name.upper()}_DIR": str(root / name) for name in ("data", "cache", "state", "runtime")},
+            "ARTFS_ENTITY": "me",
+            "ARTFS_LOG_LEVEL": "debug",
+            "ARTFS_METADATA_TTL": "0.2",
+            "HOME": str(root),
+        }
+        self._mounted: set[Path] = set()
+
+    def run(self, *arguments, code=0, **kwargs):
+        """Run a command; check its exit code and return the finished process."""
+        done = subprocess.run(
+            [sys.executable, "-m", "artfs.cli", *map(str, arguments)],
+            env=self.environment, capture_output=True, text=True, user=self.uid, stdin=subprocess.DEVNULL, cwd="/", timeout=120, **kwargs,
+        )  # fmt: skip
+        assert done.returncode == code, f"artfs {arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def out(self, *arguments):
+        return self.run(*arguments).stdout.strip()
+
+    def json(self, *arguments):
+        return json.loads(self.out(*arguments, "--json"))
+
+    def mount(self, *arguments, at=None):
+        """Mount and return the mount point."""
+        mountpoint = at or self.mountpoint
+        self.run("mount", mountpoint, *arguments)
+        self._mounted.add(mountpoint)
+        return mountpoint
+
+    def umount(self, *arguments, at=None):
+        mountpoint = at or self.mountpoint
+        self.run("umount", mountpoint, *arguments)
+        self._mounted.discard(mountpoint)
+
+    def pid(self, at=None):
+        return int(os.getxattr(at or self.mountpoint, "user.artfs.pid"))
+
+    def kill(self, at=None):
+        """End the mount process without warning, and wait until it is gone."""
+        pid = self.pid(at)
+        descriptor = os.pidfd_open(pid)
+        os.kill(pid, 9)
+        import select
+
+        select.select([descriptor], [], [])
+        os.close(descriptor)
+
+    def close(self):
+        for mountpoint in [path for path, _ in mount_points() if path.is_relative_to(self.root)]:
+            with contextlib.suppress(AssertionError):
+                self.run("umount", "--force", mountpoint)
+
+    def log(self):
+        return "".join(path.read_text() for path in sorted((self.root / "state/log").glob("*.log")))
+
+    def unexpected_log(self, *expected):
+        """Return the lines of the log that warn of something that was not expected."""
+        lines = [line for line in self.log().splitlines() if " WARNING " in line or " ERROR " in line or line.startswith("Traceback")]
+        return [line for line in lines if not any(text in line for text in expected)]
+
+    def collection(self, name="data"):
+        return self.mountpoint / "me/demo" / name
+
+    def draft(self, name="draft", collection="data"):
+        """Make a draft through the mount."""
+        path = self.collection(collection) / ".staging" / name
+        path.mkdir(parents=True)
+        return path
+
+    def commit(self, path, *arguments):
+        """Commit a draft by the command, and return the version's directory."""
+        reference = self.out("commit", path, *arguments)
+        collection, _, version = reference.partition(":")
+        return self.mountpoint / collection / version
+
+    def store_files(self, algorithm="md5"):
+        return sorted((self.root / "data/store" / algorithm).glob("*/*"))
+
+
+def tree_of(path):
+    """Return what a directory holds: names to bytes, targets of symlinks, or None for directories."""
+    found = {}
+    for directory, names, files in os.walk(path):
+        for name in names + files:
+            item = Path(directory, name)
+            key = str(item.relative_to(path))
+            found[key] = os.readlink(item) if item.is_symlink() else None if item.is_dir() else item.read_bytes()
+    return found
