@@ -32,6 +32,20 @@ def wait_for(condition, what="the condition"):
         time.sleep(0.01)
 
 
+def as_user(uid):
+    """Return the start of a command that runs as another user, who may read this interpreter wherever it is installed."""
+    if uid is None:
+        return []
+    return [
+        "setpriv",
+        f"--reuid={uid}",
+        f"--regid={uid}",
+        "--clear-groups",
+        "--inh-caps=+dac_read_search",
+        "--ambient-caps=+dac_read_search",
+    ]
+
+
 class Artfs:
     """One registry, store and data directory, and the mounts of it."""
 
@@ -52,8 +66,8 @@ class Artfs:
     def run(self, *arguments, code=0, **kwargs):
         """Run a command; check its exit code and return the finished process."""
         done = subprocess.run(
-            [sys.executable, "-m", "artfs.cli", *map(str, arguments)],
-            env=self.environment, capture_output=True, text=True, user=self.uid, stdin=subprocess.DEVNULL, cwd="/", timeout=120, **kwargs,
+            [*as_user(self.uid), sys.executable, "-m", "artfs.cli", *map(str, arguments)],
+            env=self.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd="/", timeout=120, **kwargs,
         )  # fmt: skip
         assert done.returncode == code, f"artfs {arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
@@ -99,7 +113,11 @@ class Artfs:
 
     def unexpected_log(self, *expected):
         """Return the lines of the log that warn of something that was not expected."""
-        lines = [line for line in self.log().splitlines() if " WARNING " in line or " ERROR " in line or line.startswith("Traceback")]
+        lines = [
+            line
+            for line in self.log().splitlines()
+            if " WARNING " in line or " ERROR " in line or line.startswith("Traceback")
+        ]
         return [line for line in lines if not any(text in line for text in expected)]
 
     def collection(self, name="data"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from artfs.cli.options import with_config
+from artfs.cli.umask import USER_UMASK
 
 if TYPE_CHECKING:
     from artfs.config import Config
@@ -36,6 +37,6 @@ def command(config: Config, ref: str, directory: str, force: bool) -> None:
         with watching(progress.snapshot):
             export(
                 index.entries(), services.reader, Path(directory).absolute(), version.created_at, config.threads,
-                replace=force, done=progress.advance,
+                replace=force, umask=USER_UMASK, done=progress.advance,
             )  # fmt: skip
     click.echo(directory)

@@ -14,6 +14,7 @@ import traceback
 import click
 
 from artfs import __version__
+from artfs.cli.umask import USER_UMASK
 from artfs.errors import ArtfsError
 
 COMMANDS = {
@@ -59,6 +60,7 @@ def run() -> None:
 def exit_code(arguments: list[str] | None = None) -> int:
     """Run a command line and return its exit code."""
     debug = bool(os.environ.get("ARTFS_DEBUG"))
+    os.umask(USER_UMASK | 0o077)  # whatever artfs keeps is for this user alone
     try:
         result = main.main(args=arguments, prog_name="artfs", standalone_mode=False)
     except click.exceptions.Abort:

@@ -6,7 +6,7 @@ import click
 
 
 @click.command()
-@click.argument("mountpoint", type=click.Path())
+@click.argument("mountpoint")  # not click.Path, which would ask a mount that may hang
 @click.option("--force", is_flag=True, help="Cut the connection, whoever uses it.")
 def command(mountpoint: str, force: bool) -> None:
     """Unmount what is mounted at MOUNTPOINT, and wait for its process to end.

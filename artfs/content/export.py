@@ -34,18 +34,21 @@ def export(
     threads: int,
     *,
     replace: bool,
+    umask: int,
     done: Callable[[int, int], object],
 ) -> None:
-    """Write entries below a directory with the time of the version. ``done`` is told files and bytes as they come.
+    """Write entries below a directory with the time of the version.
 
-    A file that is there with the right content stays; with other content it is replaced, or refused with ExistsError. IntegrityError
+    ``done`` is told files and bytes as they come, ``umask`` is taken from the modes. A file that is there with the right content stays; with other content it is replaced, or refused with ExistsError. IntegrityError
     where the store is damaged; what was written before stays.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        if not directory.exists():
+            directory.mkdir(parents=True)
+            directory.chmod(0o777 & ~umask)
     except OSError as error:
         raise _error_of(error, directory) from error
-    job = _Export(reader, directory, created_at.timestamp(), replace=replace, done=done)
+    job = _Export(reader, directory, created_at.timestamp(), replace=replace, umask=umask, done=done)
     with ThreadPoolExecutor(threads, thread_name_prefix="artfs-get") as pool:
         running: set[Future[None]] = set()
         try:
@@ -65,12 +68,20 @@ def export(
 
 class _Export:
     def __init__(
-        self, reader: Reader, directory: Path, time: float, *, replace: bool, done: Callable[[int, int], object]
+        self,
+        reader: Reader,
+        directory: Path,
+        time: float,
+        *,
+        replace: bool,
+        umask: int,
+        done: Callable[[int, int], object],
     ) -> None:
         self._reader = reader
         self._directory = directory
         self._time = time
         self._replace = replace
+        self._umask = umask
         self._done = done
 
     def write(self, entry: Entry) -> None:
@@ -88,7 +99,9 @@ class _Export:
         place = self._directory
         for name in relative.split("/")[:-1]:
             place /= name
-            place.mkdir(exist_ok=True)
+            if not place.exists():
+                place.mkdir(exist_ok=True)
+                place.chmod(0o777 & ~self._umask)
             if place.is_symlink() or not place.is_dir():
                 raise InvalidInputError(
                     f"{place} is in the way: it is no plain directory", hint="choose another directory"
@@ -113,17 +126,11 @@ class _Export:
                 for piece in self._reader.export(entry):
                     file.write(piece)
                     self._done(0, len(piece))
-            if entry.executable:
-                temporary.chmod(temporary.stat().st_mode | 0o111 & ~_umask_of(temporary))
+            temporary.chmod((0o777 if entry.executable else 0o666) & ~self._umask)
             os.utime(temporary, (self._time, self._time))
             temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def _umask_of(file: Path) -> int:
-    """Return the execute bits that the umask has withheld: those whose read bits it has withheld."""
-    return ~(file.stat().st_mode >> 2) & 0o111
 
 
 def _digest_of(path: Path, entry: Entry) -> bytes:

@@ -19,7 +19,7 @@ from artfs.errors import BusyError, ReadOnlyError
 from artfs.model.paths import join, split
 from artfs.vfs.draft_nodes import DraftNode, DraftNodes
 from artfs.vfs.inodes import DRAFT_BIT
-from artfs.vfs.types import Attr, DirEntry, Handle, Inode, Opened, Owner
+from artfs.vfs.types import Attr, DirEntry, Handle, Inode, Opened, Owner, writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -463,11 +463,6 @@ class DraftTree:
             for file in self._handles.values()
             if isinstance(file, _File) and file.writable and file.node.draft is draft
         }
-
-
-def writes(flags: int) -> bool:
-    """Whether a file that is opened with the flags may be changed."""
-    return bool(flags & os.O_TRUNC) or flags & os.O_ACCMODE != os.O_RDONLY
 
 
 def _open_flags(flags: int) -> int:

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING
 from artfs.errors import BusyError, ExistsError, NotEmptyError, NotFoundError, PermissionDeniedError, ReadOnlyError
 from artfs.model.names import parse_alias, parse_draft
 from artfs.vfs import xattrs
-from artfs.vfs.drafts import writes
 from artfs.vfs.inodes import DRAFT_BIT, SLOT_BITS
 from artfs.vfs.namespace import Kind
-from artfs.vfs.types import ROOT, Attr, Caller, DirEntry, Handle, Inode, Negative, Opened
+from artfs.vfs.types import ROOT, Attr, Caller, DirEntry, Handle, Inode, Negative, Opened, writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -113,3 +113,8 @@ def directory_attr(ino: Inode, bits: int, owner: Owner, mtime_ns: int, entry_ttl
     """Return the attributes of a directory whose subdirectories are not counted (``st_nlink`` 1 says so)."""
     mode = stat.S_IFDIR | owner.mode(bits)
     return Attr(ino, mode, 1, 0, 0, owner.uid, owner.gid, mtime_ns, mtime_ns, mtime_ns, entry_ttl, attr_ttl)
+
+
+def writes(flags: int) -> bool:
+    """Whether a file that is opened with the flags may be changed."""
+    return bool(flags & os.O_TRUNC) or flags & os.O_ACCMODE != os.O_RDONLY

@@ -20,9 +20,8 @@ from artfs.model.entry import Entry
 from artfs.model.names import version_name
 from artfs.model.paths import EntryPath
 from artfs.registry.summary import version_summary
-from artfs.vfs.drafts import writes
 from artfs.vfs.inodes import META_ARTIFACT, META_DIR, META_MANIFEST, NUMBER_MASK, SLOT_BITS, version_inode
-from artfs.vfs.types import FOREVER, Attr, DirEntry, Handle, Inode, Negative, Opened, Owner, directory_attr
+from artfs.vfs.types import FOREVER, Attr, DirEntry, Handle, Inode, Negative, Opened, Owner, directory_attr, writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from artfs.model.names import ArtifactRef, CollectionRef
     from artfs.registry.port import ManifestFile, Version, VersionInfo
     from artfs.vfs.catalog import Catalog
-    from artfs.vfs.drafts import writes
 from artfs.vfs.inodes import Slots
 
 META_NAME = b".artfs"

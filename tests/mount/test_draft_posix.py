@@ -143,7 +143,18 @@ def test_sqlite_works_in_a_draft(draft):
 
 def test_git_works_in_a_draft(draft):
     def git(*arguments):
-        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main", "-C", draft, *arguments]
+        command = [
+            "git",
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@b",
+            "-c",
+            "init.defaultBranch=main",
+            "-C",
+            draft,
+            *arguments,
+        ]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     git("init")
@@ -166,7 +177,9 @@ def test_rsync_and_tar_and_zip_work_in_a_draft(draft, tmp_path):
         (source / f"d/{number}").write_bytes(os.urandom(number * 100))
     (source / "l").symlink_to("d/3")
     subprocess.run(["rsync", "-a", f"{source}/", f"{draft}/copy/"], check=True)
-    again = subprocess.run(["rsync", "-ain", f"{source}/", f"{draft}/copy/"], check=True, capture_output=True, text=True)
+    again = subprocess.run(
+        ["rsync", "-ain", f"{source}/", f"{draft}/copy/"], check=True, capture_output=True, text=True
+    )
     assert again.stdout == ""
     assert tree_of(draft / "copy") == tree_of(source)
     with tarfile.open(draft / "t.tar", "w") as tar:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from artfs.app.client import mount_points
-from tests.harness import Artfs, tree_of, wait_for
+from tests.harness import Artfs, as_user, wait_for
 
 
 def is_mounted(path):
@@ -49,7 +49,13 @@ def test_force_ends_a_mount_whose_process_does_not_answer(fresh):
     pid = fresh.pid()
     os.kill(pid, signal.SIGSTOP)
     reader = subprocess.Popen(["ls", fresh.mountpoint], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    wait_for(lambda: "fuse" in open(f"/proc/{reader.pid}/stack").read() or "request_wait" in open(f"/proc/{reader.pid}/wchan").read(), "a hanging ls")
+    wait_for(
+        lambda: (
+            "fuse" in open(f"/proc/{reader.pid}/stack").read()
+            or "request_wait" in open(f"/proc/{reader.pid}/wchan").read()
+        ),
+        "a hanging ls",
+    )
     fresh.umount("--force")
     assert reader.wait(timeout=30) != 0
     reader.communicate()
@@ -77,7 +83,10 @@ def test_a_mount_point_that_cannot_be_used_is_refused_with_a_reason(fresh, tmp_p
     assert "not a directory" in fresh.run("mount", tmp_path / "full/f", code=2).stderr
     assert "mkdir -p" in fresh.run("mount", tmp_path / "no/where", code=3).stderr
     assert "'bogus' is not known" in fresh.run("mount", tmp_path / "x", "-o", "bogus", code=2).stderr
-    assert "under the mount point" in fresh.run("mount", tmp_path / "data2", "--cache-dir", tmp_path / "data2/c", code=2).stderr
+    assert (
+        "under the mount point"
+        in fresh.run("mount", tmp_path / "data2", "--cache-dir", tmp_path / "data2/c", code=2).stderr
+    )
 
 
 def test_options_of_the_mount_are_shown_and_kept(fresh):
@@ -110,7 +119,10 @@ def test_a_read_only_mount_has_no_staging_and_changes_nothing(fresh, tmp_path):
 
 def test_the_foreground_mount_ends_with_the_signal(fresh):
     process = subprocess.Popen(
-        [sys.executable, "-m", "artfs.cli", "mount", "-f", str(fresh.mountpoint)], env=fresh.environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "artfs.cli", "mount", "-f", str(fresh.mountpoint)],
+        env=fresh.environment,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     wait_for(lambda: is_mounted(fresh.mountpoint) and os.listdir(fresh.mountpoint) == ["me"])
     os.kill(fresh.pid(), signal.SIGINT)
@@ -125,8 +137,12 @@ def test_a_version_of_another_process_shows_within_the_ttl(fresh, tmp_path):
     fresh.mount()
     fresh.draft()
     assert not (fresh.collection() / "v0").exists()
-    environment = fresh.environment | {"ARTFS_RUNTIME_DIR": str(tmp_path / "elsewhere")}  # so that the mount is not told
-    subprocess.run([sys.executable, "-m", "artfs.cli", "put", str(tmp_path / "f"), "demo/data"], env=environment, check=True)
+    environment = fresh.environment | {
+        "ARTFS_RUNTIME_DIR": str(tmp_path / "elsewhere")
+    }  # so that the mount is not told
+    subprocess.run(
+        [sys.executable, "-m", "artfs.cli", "put", str(tmp_path / "f"), "demo/data"], env=environment, check=True
+    )
     start = time.monotonic()
     wait_for(lambda: (fresh.collection() / "v0/f").exists())
     assert os.readlink(fresh.collection() / "latest") == "v0"
@@ -189,12 +205,14 @@ draft.mkdir(parents=True)
 (draft / "f").write_text("mine")
 assert (draft / "f").stat().st_uid == 65534
 """
-        subprocess.run([sys.executable, "-c", script], user=65534, check=True)
+        subprocess.run([*as_user(65534), sys.executable, "-c", script], check=True)
         draft = artfs.mountpoint / "me/demo/data/.staging/d"
         assert artfs.out("commit", draft) == "me/demo/data:v0"
         with pytest.raises(PermissionError):
             os.listdir(artfs.mountpoint)  # not even root, without allow_other
-        read = subprocess.run(["cat", artfs.mountpoint / "me/demo/data/v0/f"], user=65534, capture_output=True, text=True, check=True)
+        read = subprocess.run(
+            [*as_user(65534), "cat", artfs.mountpoint / "me/demo/data/v0/f"], capture_output=True, text=True, check=True
+        )
         assert read.stdout == "mine"
         for path in [*(root / "data").rglob("*"), *(root / "cache").rglob("*"), *(root / "state").rglob("*")]:
             if "tree" not in path.parts:

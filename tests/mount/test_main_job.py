@@ -87,12 +87,28 @@ def test_every_change_of_a_version_is_refused_as_read_only(version, change):
 
 def test_provenance_is_in_extended_attributes(version):
     names = {name.removeprefix("user.artfs.") for name in os.listxattr(version)}
-    assert names >= set(
-        "id type digest state size file_count metadata aliases version source_version commit_hash created_at updated_at used_by tags".split()
-    )
+    assert names >= {
+        "id",
+        "type",
+        "digest",
+        "state",
+        "size",
+        "file_count",
+        "metadata",
+        "aliases",
+        "version",
+        "source_version",
+        "commit_hash",
+        "created_at",
+        "updated_at",
+        "used_by",
+        "tags",
+    }
     assert os.getxattr(version, "user.artfs.state") == b"COMMITTED"
     assert json.loads(os.getxattr(version, "user.artfs.aliases")) == ["best", "latest"]
-    assert set(os.listxattr(version / "a.txt")) == {f"user.artfs.{name}" for name in ("digest", "size", "cached", "verified")}
+    assert set(os.listxattr(version / "a.txt")) == {
+        f"user.artfs.{name}" for name in ("digest", "size", "cached", "verified")
+    }
     assert os.getxattr(version / "a.txt", "user.artfs.digest") == b"sZRqySSS0jR8YjW00mERhA=="
     assert os.getxattr(version / "a.txt", "user.artfs.verified") == b"proven"
     assert os.listxattr(version / "sub") == []
@@ -162,7 +178,13 @@ def test_aliases_are_symlinks_that_plain_tools_move(artfs, version):
     assert artfs.json("show", "me/demo/data:two")["version"] == "v0"
     subprocess.run(["rm", "two"], cwd=collection, check=True)
     assert not os.path.lexists(collection / "two")
-    for name, target, number in (("v7", "v0", 22), ("x", "v99", 2), ("x", "/etc", 22), ("a:b", "v0", 22), ("best", "v0", 17)):
+    for name, target, number in (
+        ("v7", "v0", 22),
+        ("x", "v99", 2),
+        ("x", "/etc", 22),
+        ("a:b", "v0", 22),
+        ("best", "v0", 17),
+    ):
         with pytest.raises(OSError) as caught:
             os.symlink(target, collection / name)
         assert caught.value.errno == number, (name, target)
@@ -171,7 +193,9 @@ def test_aliases_are_symlinks_that_plain_tools_move(artfs, version):
 def test_numbers_and_times_survive_a_restart_and_a_lost_cache(artfs, version):
     def numbers():
         return {
-            os.path.join(directory, name): (lambda s: (s.st_ino, s.st_mtime_ns, s.st_size, s.st_mode))(os.lstat(os.path.join(directory, name)))
+            os.path.join(directory, name): (lambda s: (s.st_ino, s.st_mtime_ns, s.st_size, s.st_mode))(
+                os.lstat(os.path.join(directory, name))
+            )
             for directory, names, files in os.walk(version)
             for name in names + files
         } | {"root": version.stat().st_ino}
