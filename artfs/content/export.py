@@ -39,8 +39,9 @@ def export(
 ) -> None:
     """Write entries below a directory with the time of the version.
 
-    ``done`` is told files and bytes as they come, ``umask`` is taken from the modes. A file that is there with the right content stays; with other content it is replaced, or refused with ExistsError. IntegrityError
-    where the store is damaged; what was written before stays.
+    ``done`` is told files and bytes as they come, ``umask`` is taken from the modes. A file that is there with the right
+    content stays; with other content it is replaced, or refused with ExistsError. IntegrityError where the store is damaged;
+    what was written before stays.
     """
     try:
         if not directory.exists():

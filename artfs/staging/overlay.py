@@ -304,6 +304,8 @@ class Overlay:
         if exchange:
             self._exchange(source, target, replaced)
             return
+        if source.startswith(f"{target}/"):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), target)
         if replaced is not None and not self._replaceable(item, replaced, replace=replace):
             return
         if target.startswith(f"{source}/"):
