@@ -6,6 +6,7 @@ is cut first, so that no process can hang on it, and the mount point is detached
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
@@ -19,6 +20,7 @@ from artfs.errors import ArtfsError, BusyError, NotFoundError, PermissionDeniedE
 CONNECTIONS = Path("/sys/fs/fuse/connections")
 _DETACH = 2  # MNT_DETACH of umount2(2)
 _MAX_USERS = 5
+_FORCED_WAIT = 5.0  # seconds that a mount process has to end by itself once its connection is cut
 
 
 def unmount(path: str, *, force: bool = False) -> None:
@@ -35,6 +37,7 @@ def unmount(path: str, *, force: bool = False) -> None:
         raise NotFoundError(f"no artfs is mounted at {path}", hint="findmnt -t fuse.artfs lists the mounts")
     daemon = _process(mountpoint)
     if force:
+        _interrupt(daemon)
         _abort(device, daemon)
         detach(mountpoint)
     elif not _umount(mountpoint, lazily=False):
@@ -42,7 +45,7 @@ def unmount(path: str, *, force: bool = False) -> None:
         raise BusyError(f"{mountpoint} is in use" + (f" by {', '.join(users)}" if users else ""),
                         hint=f"close it there, or: artfs umount --force {mountpoint}")  # fmt: skip
     if daemon is not None:
-        _await_end(daemon)
+        _await_end(daemon, _FORCED_WAIT if force else None)
 
 
 def detach(mountpoint: Path) -> None:
@@ -85,10 +88,24 @@ def _process(mountpoint: Path) -> int | None:
         return None
 
 
-def _await_end(daemon: int) -> None:
-    """Wait until the mount process has ended: until then it finishes commits, and owns its drafts."""
-    select.select([daemon], [], [])
-    os.close(daemon)
+def _await_end(daemon: int, timeout: float | None) -> None:
+    """Wait until the mount process has ended: until then it finishes commits, and owns its drafts.
+
+    After ``timeout`` seconds it is killed, which loses nothing: commits are journaled, and its drafts are on disk.
+    """
+    try:
+        if not select.select([daemon], [], [], timeout)[0]:
+            signal.pidfd_send_signal(daemon, signal.SIGKILL)
+            select.select([daemon], [], [], timeout)
+    finally:
+        os.close(daemon)
+
+
+def _interrupt(daemon: int | None) -> None:
+    """Ask the mount process to end without finishing the commits under way: the next mount resumes them."""
+    if daemon is not None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(daemon, signal.SIGTERM)
 
 
 def _abort(minor: int, daemon: int | None) -> None:

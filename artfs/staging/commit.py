@@ -146,6 +146,8 @@ class Committer:
             self._on_step("published")
         if not created:
             warnings += (f"nothing new: the content is that of {version.collection}:{version_name(version.index)}",)
+            if draft.description is not None or draft.metadata:
+                warnings += ("its description and metadata were not recorded: set them on that version instead",)
         draft.discard()
         self._on_step("discarded")
         progress.begin("done")

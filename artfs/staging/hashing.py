@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from artfs.staging.drafts import Draft
-    from artfs.staging.overlay import Item
+    from artfs.staging.items import Item
     from artfs.staging.progress import Progress
 
 _BATCH_FILES = 256  # files in one task of a thread

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from artfs.cache.index import ManifestIndex
     from artfs.registry.port import Registry, Version
     from artfs.staging.drafts import Draft
-    from artfs.staging.overlay import Item
+    from artfs.staging.items import Item
     from artfs.storage.port import Source
 
 _STAGING = ".staging"

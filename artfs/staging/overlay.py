@@ -14,10 +14,10 @@ import errno
 import os
 import stat
 import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artfs.model.paths import join, split
+from artfs.staging.items import Item, local_item
 from artfs.staging.marks import WHITEOUT, Mark, MarkKind, Marks
 
 if TYPE_CHECKING:
@@ -27,28 +27,6 @@ if TYPE_CHECKING:
     from artfs.cache.index import ManifestIndex, Node
     from artfs.model.entry import Entry
     from artfs.staging.database import DraftDatabase
-
-_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink"}
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """What lies at a path. ``key`` is its identity; ``entry`` says which bytes it has when they are no local file."""
-
-    path: str
-    kind: str  # 'file', 'dir', 'symlink' or 'special'
-    key: tuple[object, ...]
-    local: bool
-    mode: int
-    nlink: int
-    size: int
-    blocks: int
-    uid: int
-    gid: int
-    atime_ns: int
-    mtime_ns: int
-    ctime_ns: int
-    entry: Entry | None = None
 
 
 class Overlay:
@@ -80,7 +58,7 @@ class Overlay:
             return None if beneath is None else self._shown(path, beneath)
         except NotADirectoryError:
             return None
-        return _local(path, found)
+        return local_item(path, found)
 
     def children(self, path: str) -> list[Item]:
         """Return what lies directly in a directory, sorted by name."""
@@ -88,7 +66,7 @@ class Overlay:
         try:
             with os.scandir(self.local_path(path)) as entries:
                 for entry in entries:
-                    items[entry.name] = _local(join(path, entry.name), entry.stat(follow_symlinks=False))
+                    items[entry.name] = local_item(join(path, entry.name), entry.stat(follow_symlinks=False))
         except FileNotFoundError:
             pass  # a directory of the base alone
         marks = self._marks.within(path)
@@ -304,12 +282,12 @@ class Overlay:
         if exchange:
             self._exchange(source, target, replaced)
             return
+        if target.startswith(f"{source}/"):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), target)
         if source.startswith(f"{target}/"):
             raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), target)
         if replaced is not None and not self._replaceable(item, replaced, replace=replace):
             return
-        if target.startswith(f"{source}/"):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), target)
         self._parent(target)
         changes = self._moving(item, target)
         if not changes:
@@ -400,24 +378,6 @@ class Overlay:
         if item is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return item
-
-
-def _local(path: str, found: os.stat_result) -> Item:
-    return Item(
-        path,
-        _KINDS.get(stat.S_IFMT(found.st_mode), "special"),
-        ("local", found.st_dev, found.st_ino),
-        True,
-        found.st_mode,
-        found.st_nlink,
-        found.st_size,
-        found.st_blocks,
-        found.st_uid,
-        found.st_gid,
-        found.st_atime_ns,
-        found.st_mtime_ns,
-        found.st_ctime_ns,
-    )
 
 
 def _process_umask() -> int:

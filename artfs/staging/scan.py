@@ -15,7 +15,8 @@ from artfs.model.paths import parse_entry_path
 
 if TYPE_CHECKING:
     from artfs.model.entry import Entry
-    from artfs.staging.overlay import Item, Overlay
+    from artfs.staging.items import Item
+    from artfs.staging.overlay import Overlay
     from artfs.staging.progress import Progress
 
 _SHOWN = 10

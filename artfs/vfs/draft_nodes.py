@@ -16,7 +16,7 @@ from artfs.vfs.types import Inode
 
 if TYPE_CHECKING:
     from artfs.staging.drafts import Draft
-    from artfs.staging.overlay import Item
+    from artfs.staging.items import Item
 
 
 @dataclass(slots=True, eq=False)

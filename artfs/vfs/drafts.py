@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from artfs.content.reader import Reader
     from artfs.model.entry import Entry
     from artfs.staging.drafts import Draft
-    from artfs.staging.overlay import Item, Overlay
+    from artfs.staging.items import Item
+    from artfs.staging.overlay import Overlay
     from artfs.vfs.types import Change
 
 T = TypeVar("T")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from artfs.model.names import ArtifactRef, CollectionRef
     from artfs.registry.port import ManifestFile, Version, VersionInfo
     from artfs.vfs.catalog import Catalog
-from artfs.vfs.inodes import Slots
+    from artfs.vfs.inodes import Slots
 
 META_NAME = b".artfs"
 _META_FILES = {b"manifest.json": META_MANIFEST, b"artifact.json": META_ARTIFACT}

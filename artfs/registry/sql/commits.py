@@ -100,9 +100,15 @@ def publish(
 
 
 def abandon(connection: Connection, client_id: str) -> None:
-    """Drop a PENDING version."""
-    pending = versions.c.state == State.PENDING.value
-    connection.execute(delete(versions).where(versions.c.client_id == client_id, pending))
+    """Drop a PENDING version; a collection that never had another one has no type again."""
+    reserved = _by_client(connection, client_id)
+    if reserved is None or reserved.state != State.PENDING.value:
+        return
+    connection.execute(delete(versions).where(versions.c.id == reserved.version_id))
+    collection = reserved.collection_id
+    others = select(memberships.c.id).where(memberships.c.collection_id == collection)
+    if connection.execute(others).first() is None:
+        connection.execute(update(collections).where(collections.c.id == collection).values(type=None))
 
 
 def move_aliases(connection: Connection, collection_id: int, membership_id: int, names: Iterable[str]) -> None:
