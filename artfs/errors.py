@@ -10,6 +10,7 @@ The tree::
     ├── PermissionDeniedError     6
     ├── ReadOnlyError             6   a committed version, or a mount with -o ro
     ├── IntegrityError            7   bytes that are not what the manifest names
+    │   └── ChangedError          7   what a reference names is another object now
     ├── UnreachableError          8   a backend that does not answer
     ├── NoSpaceError              9
     ├── VersionDeletedError       3   a version deleted under its reader
@@ -84,10 +85,18 @@ class IntegrityError(ArtfsError):
     exit_code = 7
 
 
+class ChangedError(IntegrityError):
+    """What a reference names is no longer the object that was recorded."""
+
+
 class UnreachableError(ArtfsError):
-    """A backend did not answer, or answered with a failure of its own."""
+    """A backend did not answer, or answered with a failure of its own. ``retry_after`` is for how many seconds it asks to be left alone."""
 
     exit_code = 8
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class NoSpaceError(ArtfsError):

@@ -14,15 +14,40 @@ as_root() {
     fi
 }
 
+is_installed() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
+
 install_packages() {
     local missing=() package
     for package in "$@"; do
-        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+        is_installed "$package" || missing+=("$package")
     done
     [ ${#missing[@]} = 0 ] && return
     say "installing from the distribution: ${missing[*]}"
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# Install servers that the tests start by themselves, on ports of their own: the services of the distribution stay off.
+install_servers() {
+    local package missing=() policy=/usr/sbin/policy-rc.d
+    for package in "$@"; do
+        is_installed "$package" || missing+=("$package")
+    done
+    [ ${#missing[@]} = 0 ] && return
+    if [ -e "$policy" ]; then # the machine has its own rule; in a container it forbids services
+        install_packages "${missing[@]}"
+    else
+        (
+            trap 'as_root rm -f "$policy"' EXIT
+            as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy"
+            install_packages "${missing[@]}"
+        )
+    fi
+    if [ -d /run/systemd/system ]; then
+        for package in "${missing[@]}"; do
+            if systemctl cat "$package.service" >/dev/null 2>&1; then as_root systemctl disable --quiet "$package.service"; fi
+        done
+    fi
 }
 
 find_python() {
@@ -36,8 +61,9 @@ find_python() {
     fail "needs Python 3.11 or newer, which is not installed here"
 }
 
-command -v dpkg-query >/dev/null || fail "knows Debian and Ubuntu only; elsewhere install fuse3 with its headers, pkg-config, a C compiler and Python headers, then: pip install -e '.[dev]'"
-install_packages fuse3 libfuse3-dev pkg-config gcc libc6-dev python3-dev attr rsync git ca-certificates
+command -v dpkg-query >/dev/null || fail "knows Debian and Ubuntu only; elsewhere install fuse3 with its headers, pkg-config, a C compiler and Python headers, and for the tests openssl, nginx with its Lua module and PostgreSQL, then: pip install -e '.[dev]'"
+install_packages fuse3 libfuse3-dev pkg-config gcc libc6-dev python3-dev attr rsync git ca-certificates openssl
+install_servers nginx libnginx-mod-http-lua postgresql
 
 python=$(find_python)
 if ! [ -x .venv/bin/python ]; then

@@ -4,6 +4,8 @@ import logging
 
 import pytest
 
+from tests.servers.fixtures import *  # noqa: F403 - started when a test first asks for them
+
 
 @pytest.fixture(autouse=True)
 def no_unexpected_warnings(caplog, request):

@@ -1,8 +1,10 @@
 """A temporary artfs for tests: its own directories, real mounts, the real command line, ended whatever happens."""
 
 import contextlib
+import hashlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -53,6 +55,7 @@ class Artfs:
         self.root = root
         self.uid = uid
         self.mountpoint = root / "mnt"
+        self.command = [*as_user(uid), sys.executable, "-m", "artfs.cli"]
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("ARTFS_")},
             **{f"ARTFS_{name.upper()}_DIR": str(root / name) for name in ("data", "cache", "state", "runtime")},
@@ -66,11 +69,28 @@ class Artfs:
     def run(self, *arguments, code=0, **kwargs):
         """Run a command; check its exit code and return the finished process."""
         done = subprocess.run(
-            [*as_user(self.uid), sys.executable, "-m", "artfs.cli", *map(str, arguments)],
+            [*self.command, *map(str, arguments)],
             env=self.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd="/", timeout=120, **kwargs,
         )  # fmt: skip
         assert done.returncode == code, f"artfs {arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
+
+    def start(self, *arguments, **kwargs):
+        """Start a command and return the running process, with pipes for what it says."""
+        return subprocess.Popen(
+            [*self.command, *map(str, arguments)],
+            env=self.environment, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/", **kwargs,
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def held_registry(self):
+        """Let nobody write to the registry, so that a commit gets as far as that and no further."""
+        with contextlib.closing(sqlite3.connect(self.root / "data/registry.sqlite", isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            finally:
+                database.execute("ROLLBACK")
 
     def out(self, *arguments):
         return self.run(*arguments).stdout.strip()
@@ -135,8 +155,32 @@ class Artfs:
         collection, _, version = reference.partition(":")
         return self.mountpoint / collection / version
 
+    def blob(self, data):
+        """Return where the bytes of a file lie in the store."""
+        name = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return self.root / "data/store/md5" / name[:2] / name[2:]
+
     def store_files(self, algorithm="md5"):
         return sorted((self.root / "data/store" / algorithm).glob("*/*"))
+
+
+@contextlib.contextmanager
+def small_disk(path, size):
+    """Mount an empty disk of so many bytes, which only root can."""
+    path.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", path], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", path], check=True)
+
+
+def fill(path, free):
+    """Fill the disk that a new file lies on but for so many bytes."""
+    with open(path, "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1 << 16))
+    os.truncate(path, max(0, path.stat().st_size - free))
 
 
 def tree_of(path):

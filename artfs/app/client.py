@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from artfs import errors
 from artfs.errors import ArtfsError, UnreachableError
+from artfs.model.reference import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from artfs.config import Config
     from artfs.model.entry import JsonValue
+    from artfs.model.names import CollectionRef
 
     Message = dict[str, JsonValue]
 
 FILE_SYSTEM_TYPE = "fuse.artfs"
+_ESCAPE = re.compile(rb"\\([0-7]{3})")  # how mountinfo writes blanks and backslashes
 CONTROL_XATTR = "user.artfs.control"
 
 
@@ -38,12 +42,11 @@ class MountInfo:
 def mount_points() -> list[tuple[Path, int]]:
     """Return the artfs mounts that this process sees and their device minors, in the order in which they were mounted."""
     found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields = line.split(" ")
-        kind = fields[fields.index("-") + 1]
-        if kind == FILE_SYSTEM_TYPE:
-            path = fields[4].encode().decode("unicode_escape").encode("latin-1").decode(errors="surrogateescape")
-            found.append((Path(path), int(fields[2].partition(":")[2])))
+    for line in Path("/proc/self/mountinfo").read_bytes().split(b"\n"):
+        fields = line.split(b" ")
+        if len(fields) > 6 and fields[fields.index(b"-") + 1] == FILE_SYSTEM_TYPE.encode():
+            path = _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), fields[4])
+            found.append((Path(os.fsdecode(path)), int(fields[2].partition(b":")[2])))
     return found
 
 
@@ -68,16 +71,22 @@ def find_mount(path: str) -> MountInfo | None:
     return MountInfo(mountpoint, Path(os.fsdecode(control)))
 
 
-def mount_of_registry(config: Config) -> MountInfo | None:
-    """Return a live mount of this user that shows the registry of the settings."""
+def statuses(config: Config) -> Iterator[dict[str, Any]]:
+    """Yield what each live mount of this user says of itself."""
     for control in sorted(config.runtime_dir.glob("*.sock")):
         try:
-            for answer in request(control, {"op": "status"}, timeout=1.0):
+            for answer in request(control, {"op": "status"}, timeout=5.0):
                 status: Any = answer["result"]
-                if status["registry"] == config.registry:
-                    return MountInfo(Path(status["mountpoint"]), control)
+                yield {**status, "control": str(control)}
         except ArtfsError:
             continue  # one that a dead process has left
+
+
+def mount_of_registry(config: Config) -> MountInfo | None:
+    """Return a live mount of this user that shows the registry of the settings and can be written to."""
+    for status in statuses(config):
+        if status["registry"] == redact(config.registry) and not status.get("read_only"):
+            return MountInfo(Path(status["mountpoint"]), Path(status["control"]))
     return None
 
 
@@ -101,19 +110,22 @@ def request(control: Path, message: Message, timeout: float | None = None) -> It
     )
 
 
-def refresh_all(config: Config) -> None:
-    """Tell the mounts of this user that something changed, so that it shows at once. Never fails."""
+def refresh_all(config: Config, collection: CollectionRef | None = None, names: Iterable[str] = ()) -> None:
+    """Tell the mounts of this user that names of a collection changed, so that it shows at once. Never fails."""
+    message: Message = {"op": "refresh"}
+    if collection is not None:
+        message |= {"collection": str(collection), "names": list(names)}
     for control in sorted(config.runtime_dir.glob("*.sock")):
         try:
-            for _ in request(control, {"op": "refresh"}, timeout=1.0):
+            for _ in request(control, message, timeout=1.0):
                 pass
         except ArtfsError:
             continue  # a mount that ended, or is busy: it sees the change when its answers expire
 
 
 def _connect(control: Path, timeout: float | None) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     directory = os.open(control.parent, os.O_PATH | os.O_DIRECTORY)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(timeout)
         connection.connect(f"/proc/self/fd/{directory}/{control.name}")

@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import struct
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import trio
@@ -19,13 +20,13 @@ import trio
 from artfs.errors import ArtfsError, InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from pathlib import Path
 
     from artfs.model.entry import JsonValue
 
     Message = dict[str, JsonValue]
-    Operation = Callable[[Message], AsyncIterator[Message]]
+    Operation = Callable[[Message], AsyncGenerator[Message, None]]
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +76,9 @@ async def _answer(stream: trio.SocketStream, operations: Mapping[str, Operation]
             operation = operations.get(str(request.get("op")))
             if operation is None:
                 raise InvalidInputError(f"the mount knows no operation {request.get('op')!r}")
-            async for message in operation(request):
-                await _send(stream, message)
+            async with aclosing(operation(request)) as messages:
+                async for message in messages:
+                    await _send(stream, message)
         except ArtfsError as error:
             details: Message = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
             await _send(stream, {"error": details})

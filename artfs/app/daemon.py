@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 import time
@@ -25,10 +26,11 @@ from artfs.app.places import make_collection
 from artfs.app.services import Services, open_services
 from artfs.config import Config, config_from_json
 from artfs.content.pipeline import Pipeline
-from artfs.errors import ArtfsError
+from artfs.errors import ArtfsError, UnreachableError
 from artfs.fuse.device import check_device
 from artfs.fuse.options import MountOptions, parse_options
 from artfs.fuse.session import Kernel, mounted, serve, stop_serving
+from artfs.model.reference import redact
 from artfs.vfs.catalog import Catalog
 from artfs.vfs.commits import Commits
 from artfs.vfs.drafts import DraftTree
@@ -95,7 +97,11 @@ def build(
     drafts = DraftTree(pipeline, services.reader, commits.is_frozen, parent_of, owner)
     commits.gone = drafts.gone
     namespace = Namespace(catalog, registry, versions, kernel, has_drafts, owner, read_only=options.read_only)
-    about = {"control": os.fsencode(socket), "pid": str(os.getpid()).encode(), "registry": config.registry.encode()}
+    about = {
+        "control": os.fsencode(socket),
+        "pid": str(os.getpid()).encode(),
+        "registry": redact(config.registry).encode(),
+    }
     filesystem = FileSystem(
         namespace,
         versions,
@@ -103,7 +109,7 @@ def build(
         commits,
         catalog,
         registry,
-        services.is_cached,
+        pipeline,
         _DiskSpace(config.data_dir, nursery),
         owner,
         about,
@@ -116,7 +122,10 @@ def build(
 def _adopt_drafts(services: Services) -> None:
     """Take over the drafts that no process owns, and make sure that their collections have a directory to show them in."""
     for draft in services.drafts.acquire():
-        make_collection(services.registry, draft.collection)
+        try:
+            make_collection(services.registry, draft.collection)
+        except UnreachableError as error:
+            log.warning("draft %r of %s may not show: %s", draft.name, draft.collection, error)
 
 
 async def run(config: Config, mountpoint: Path, options: MountOptions, announce: Callable[[], None]) -> None:
@@ -133,8 +142,10 @@ async def run(config: Config, mountpoint: Path, options: MountOptions, announce:
             try:
                 async with mounted(filesystem, mountpoint, options):
                     kernel.start()
-                    background.start_soon(_end_on_signal, commits)
-                    operations = DaemonOperations(services, mountpoint, commits, drafts.settle, catalog, kernel)
+                    background.start_soon(_obey_signals, commits, catalog)
+                    operations = DaemonOperations(
+                        services, mountpoint, commits, drafts.settle, catalog, kernel, read_only=options.read_only
+                    )
                     background.start_soon(control.answer_all, listener, operations.table)
                     commits.resume()
                     await serve(mountpoint, announce)
@@ -146,9 +157,14 @@ async def run(config: Config, mountpoint: Path, options: MountOptions, announce:
             background.cancel_scope.cancel()
 
 
-async def _end_on_signal(commits: Commits) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+async def _obey_signals(commits: Commits, catalog: Catalog) -> None:
+    """End on SIGTERM and SIGINT, ask the registry anew on SIGHUP, which would otherwise leave a dead mount point."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for number in signals:
+            if number == signal.SIGHUP:
+                log.info("forgetting what the registry said, on SIGHUP")
+                catalog.forget()
+                continue
             log.info("ending on %s", signal.Signals(number).name)
             commits.stop()
             stop_serving()
@@ -170,7 +186,9 @@ def _set_up_logging(config: Config, mountpoint: Path, *, foreground: bool) -> Pa
     formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
-    logging.basicConfig(level=config.log_level.upper(), handlers=[handler])
+    # Libraries are not asked for more than warnings: at a finer level some log signed URLs and tokens.
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("artfs").setLevel(config.log_level.upper())
     return path
 
 
@@ -181,12 +199,16 @@ def main() -> int:
     config = config_from_json(settings["config"])
     foreground = bool(settings["foreground"])
     path = _set_up_logging(config, mountpoint, foreground=foreground)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (most, most)
+    )  # each open file of a draft, and of whoever uses it, is one here
 
     def say(message: object) -> None:
         os.write(descriptor, json.dumps(message).encode() + b"\n")
 
     def announce() -> None:
-        log.info("mounted %s: registry %s, pid %d", mountpoint, config.registry, os.getpid())
+        log.info("mounted %s: registry %s, pid %d", mountpoint, redact(config.registry), os.getpid())
         say({"ready": True, "log": str(path), "pid": os.getpid()})
         os.close(descriptor)
         notify_systemd("READY=1")

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import trio
 
 from artfs.app.places import make_collection
-from artfs.errors import ArtfsError, ExistsError, InvalidInputError
+from artfs.errors import ArtfsError, ExistsError, InvalidInputError, ReadOnlyError
 from artfs.model.metadata import parse_metadata
 from artfs.model.names import (
     parse_alias,
     parse_artifact_ref,
+    parse_collection,
     parse_collection_ref,
     parse_draft,
     parse_type,
     version_name,
 )
+from artfs.model.reference import redact
 from artfs.staging.drafts import Base
+from artfs.staging.journal import Journal
 from artfs.vfs.namespace import COMMIT_NAME, STAGING_NAME, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from pathlib import Path
 
     from artfs.app.control import Message, Operation
@@ -48,6 +53,8 @@ class DaemonOperations:
         settle: Callable[[Draft], Awaitable[None]],
         catalog: Catalog,
         kernel: Kernel,
+        *,
+        read_only: bool,
     ) -> None:
         self._services = services
         self._mountpoint = mountpoint
@@ -55,29 +62,60 @@ class DaemonOperations:
         self._settle = settle
         self._catalog = catalog
         self._kernel = kernel
+        self._read_only = read_only
 
     @property
     def table(self) -> Mapping[str, Operation]:
         """The operations by name."""
         return {"status": self.status, "refresh": self.refresh, "stage": self.stage, "commit": self.commit}
 
-    async def status(self, _: Message) -> AsyncIterator[Message]:
-        """Say who serves the mount, and which commits are under way."""
-        commits: list[JsonValue] = [
-            {"collection": str(job.draft.collection), "draft": job.draft_name, "progress": job.progress.snapshot()}
-            for job in self._commits.jobs
-        ]
-        registry = self._services.config.registry
-        about: Message = {"pid": os.getpid(), "mountpoint": str(self._mountpoint), "registry": registry}
-        yield {"result": {**about, "commits": commits}}
+    async def status(self, _: Message) -> AsyncGenerator[Message, None]:
+        """Say who serves the mount, how its registry, its cache and its services do, and which commits are under way."""
+        services, cache = self._services, self._services.cache_if_made
+        health = services.health()
+        since = health.away_since
+        yield {
+            "result": {
+                "pid": os.getpid(),
+                "mountpoint": str(self._mountpoint),
+                "read_only": self._read_only,
+                "registry": redact(services.config.registry),
+                "registry_away_since": None if since is None else datetime.fromtimestamp(since, UTC).isoformat(),
+                "registry_reason": health.reason,
+                "store": redact(services.config.store),
+                "cache": None if cache is None else asdict(cache.statistics()),
+                "services": {
+                    scheme: {operation: asdict(count) for operation, count in counts.items()}
+                    for scheme, counts in services.backends.counts().items()
+                },
+                "commits": [
+                    {
+                        "collection": str(job.draft.collection),
+                        "draft": job.draft_name,
+                        "progress": job.progress.snapshot(),
+                        "waiting_for": job.waiting_for or None,
+                    }
+                    for job in self._commits.jobs
+                ],
+            }
+        }
 
-    async def refresh(self, _: Message) -> AsyncIterator[Message]:
-        """Forget what the registry said."""
+    async def refresh(self, request: Message) -> AsyncGenerator[Message, None]:
+        """Forget what the registry said, and what the kernel was told of ``names`` in a ``collection``."""
         self._catalog.forget()
+        names = request.get("names")
+        if request.get("collection") is not None and isinstance(names, list):
+            ref = parse_collection_ref(str(request["collection"]), self._services.registry.default_entity)
+            place = self._commits.place(Kind.COLLECTION, ref)
+            for name in names:
+                self._kernel.forget_name(place, os.fsencode(str(name)))
+            self._kernel.forget_attr(place)
         yield {"result": {}}
 
-    async def stage(self, request: Message) -> AsyncIterator[Message]:
+    async def stage(self, request: Message) -> AsyncGenerator[Message, None]:
         """Make a draft, from a version (``ref``) or empty (``collection``)."""
+        if self._read_only:
+            raise ReadOnlyError(f"{self._mountpoint} is mounted read-only", hint="mount it without -o ro")
         registry = self._services.registry
         base = None
         if request.get("ref") is not None:
@@ -90,6 +128,7 @@ class DaemonOperations:
             collection = version.collection
         else:
             collection = parse_collection_ref(str(request.get("collection")), registry.default_entity)
+            parse_collection(collection.collection)
             await trio.to_thread.run_sync(make_collection, registry, collection)
             self._catalog.forget()
         name = request.get("name")
@@ -109,16 +148,16 @@ class DaemonOperations:
                 continue
         raise ExistsError(f"{collection} has too many drafts", hint="give the draft a name: --name NAME")
 
-    async def commit(self, request: Message) -> AsyncIterator[Message]:
+    async def commit(self, request: Message) -> AsyncGenerator[Message, None]:
         """Commit a draft; unless ``wait`` is false, report progress until it is published or has failed."""
         collection = parse_collection_ref(str(request.get("collection")), self._services.registry.default_entity)
         draft = self._commits.find(collection, str(request.get("draft")))
         aliases = request.get("aliases") or []
         if not isinstance(aliases, list):
             raise InvalidInputError("'aliases' is not a list")
-        self._describe(draft, request)
+        journal = self._journal(draft, request, tuple(parse_alias(str(alias)) for alias in aliases))
         await self._settle(draft)
-        job = self._commits.start(draft, draft.name, [parse_alias(str(alias)) for alias in aliases])
+        job = self._commits.start(draft, draft.name, journal)
         self._kernel.forget_name(self._commits.place(Kind.STAGING, collection), os.fsencode(draft.name))
         if request.get("wait", True):
             async for message in self._watch(job):
@@ -128,22 +167,26 @@ class DaemonOperations:
             yield {"result": {"committing": str(path)}}
 
     @staticmethod
-    def _describe(draft: Draft, request: Message) -> None:
-        if request.get("type") is not None:
-            draft.type = parse_type(str(request["type"]), draft.collection.collection)
-        if request.get("description") is not None:
-            draft.description = str(request["description"])
-        if request.get("metadata") is not None:
-            draft.metadata = parse_metadata(request["metadata"])
+    def _journal(draft: Draft, request: Message, aliases: tuple[str, ...]) -> Journal:
+        """Return what the request asks for. The draft itself is as it was if the commit fails."""
+        kind, text, metadata = (request.get(name) for name in ("type", "description", "metadata"))
+        return Journal(
+            aliases=aliases,
+            type=None if kind is None else parse_type(str(kind), draft.collection.collection),
+            description=None if text is None else str(text),
+            metadata=None if metadata is None else parse_metadata(metadata),
+        )
 
     @staticmethod
-    async def _watch(job: Job) -> AsyncIterator[Message]:
+    async def _watch(job: Job) -> AsyncGenerator[Message, None]:
         while not job.done.is_set():
             yield {"progress": job.progress.snapshot()}
             with trio.move_on_after(_PROGRESS_INTERVAL):
                 await job.done.wait()
         if job.error is not None:
             raise job.error
+        if job.result is None and job.waiting_for:
+            raise ArtfsError(f"the commit waits for {job.waiting_for}", hint="see the log of the mount")
         if job.result is None:
             raise ArtfsError(
                 "the mount is ending: the commit goes on with the next mount", hint="or: artfs commit --resume"

@@ -6,6 +6,8 @@ dead one that a crash left (repaired), directories of artfs that would lie under
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -29,7 +31,7 @@ from artfs.fuse.device import check_device
 from artfs.fuse.options import parse_options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from artfs.config import Config
 
@@ -46,8 +48,30 @@ def mount(config: Config, mountpoint: str, options: Sequence[str], *, foreground
     """
     parse_options(options)
     check_device()
-    path = _prepare(Path(os.path.abspath(mountpoint)))  # noqa: PTH100 - resolve() would ask a mount that may be dead
-    _check_directories(config, path)
+    path = Path(os.path.abspath(mountpoint))  # noqa: PTH100 - resolve() would ask a mount that may be dead
+    _check_directories(config, Path(os.path.realpath(path)))
+    with _one_at_a_time(config.runtime_dir):
+        process = _start(config, _prepare(path), options, foreground=foreground)
+    return _wait(process) if foreground else _leave(process)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(runtime_dir: Path) -> Iterator[None]:
+    """Let the commands that mount wait for each other: two at once would put one mount over the other."""
+    try:
+        runtime_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(runtime_dir, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise PermissionDeniedError(f"{runtime_dir} cannot be used: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _start(config: Config, path: Path, options: Sequence[str], *, foreground: bool) -> subprocess.Popen[bytes]:
+    """Start the mount process, and return it when the mount answers."""
     settings = {"config": config_to_json(config), "options": list(options), "foreground": foreground}
     receiver, sender = os.pipe()
     quiet = None if foreground else subprocess.DEVNULL
@@ -74,7 +98,7 @@ def mount(config: Config, mountpoint: str, options: Sequence[str], *, foreground
         if "error" in answer:
             process.wait()
             raise error_of(answer["error"])
-    return _wait(process) if foreground else _leave(process)
+    return process
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
@@ -130,5 +154,5 @@ def _check_directories(config: Config, mountpoint: Path) -> None:
         if Path(os.path.realpath(directory)).is_relative_to(mountpoint):
             raise InvalidInputError(
                 f"the {name} directory {directory} lies under the mount point {mountpoint}",
-                hint=f"choose another with --{name}-dir",
+                hint=f"choose another with ARTFS_{name.upper()}_DIR",
             )

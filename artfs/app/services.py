@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artfs.model.digest import Algorithm
+from artfs.registry.remembered import Health, RememberedRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from artfs.app.backends import Backends
+    from artfs.cache.blocks import BlockCache
     from artfs.cache.index import Indexes, ManifestIndex
     from artfs.config import Config
     from artfs.content.reader import Reader
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from artfs.staging.commit import Committer
     from artfs.staging.drafts import Base, Drafts
     from artfs.storage.port import BlobStore
-    from artfs.storage.references import FileReferences
+    from artfs.storage.resolver import References
 
 
 @dataclass
@@ -30,24 +34,49 @@ class Services:
 
     config: Config
     registry: Registry
+    backends: Backends
     shared: bool = False
     mountpoints: Sequence[str] = ()
     _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _cache: BlockCache | None = None
+    _making: threading.RLock = field(default_factory=threading.RLock)
 
     @cached_property
     def store(self) -> BlobStore:
         """The store."""
-        from artfs.storage.files import open_store
-
-        return open_store(self.config.store)
+        return self.backends.store()
 
     @cached_property
-    def references(self) -> FileReferences:
-        """What ``file://`` references may name: for others, only what the configuration says."""
+    def references(self) -> References:
+        """Bytes that lie elsewhere; for others, files only below the roots that the configuration names."""
         from artfs.storage.references import FileReferences
+        from artfs.storage.resolver import References
 
         roots = list(self.config.reference_roots) if self.shared else None
-        return FileReferences(roots, [Path(point) for point in self.mountpoints])
+        files = FileReferences(roots, [Path(point) for point in self.mountpoints])
+        return References(files, self.backends.schemes())
+
+    def cache(self) -> BlockCache:
+        """Return the block cache, made when remote content is first read or written, by whichever thread does."""
+        with self._making:
+            if self._cache is None:
+                from artfs.cache.blocks import BlockCache
+
+                settings = self.config
+                self._cache = BlockCache(
+                    settings.cache_dir, max_bytes=settings.cache_size, keep_free=settings.cache_free
+                )
+                self._closing.callback(self._cache.close)
+            return self._cache
+
+    def health(self) -> Health:
+        """Say whether the registry answers. One on this machine always does."""
+        return self.registry.health() if isinstance(self.registry, RememberedRegistry) else Health(None, "")
+
+    @property
+    def cache_if_made(self) -> BlockCache | None:
+        """The block cache, if something remote was used already."""
+        return self._cache
 
     @cached_property
     def indexes(self) -> Indexes:
@@ -60,9 +89,14 @@ class Services:
     def reader(self) -> Reader:
         """Proven bytes."""
         from artfs.cache.blocklists import BlockLists
+        from artfs.content.origin import Origins
+        from artfs.content.proof import Prover
         from artfs.content.reader import Reader
+        from artfs.content.remote import Remote
 
-        return Reader(self.store, self.references.open, BlockLists(self.config.cache_dir))
+        prover = Prover(self.store, BlockLists(self.config.cache_dir))
+        remote = Remote(prover, self.cache, strict=self.config.verify == "strict")
+        return Reader(Origins(self.store, self.references.open), prover, remote)
 
     @cached_property
     def drafts(self) -> Drafts:
@@ -80,7 +114,14 @@ class Services:
 
         links = Links(self.registry, self.open_index, self.references, self.mountpoints)
         algorithm = Algorithm[self.config.algorithm]
-        return Committer(self.registry, self.store, links, self.config.threads, algorithm, on_step)
+        keep = None if self.store.local else self._keep
+        return Committer(self.registry, self.store, links, self.config.threads, algorithm, on_step, keep)
+
+    def _keep(self, entry: Entry, path: Path, checksums: Sequence[bytes]) -> None:
+        """Take a file whose bytes are in the store now into the cache, so that it need not be fetched."""
+        from artfs.content.proof import cache_name
+
+        self.cache().adopt(cache_name(entry), path, entry.size, checksums)
 
     def read_manifest(self, manifest: ManifestFile) -> Iterable[bytes]:
         """Yield the bytes of a manifest, not proven yet."""
@@ -88,7 +129,7 @@ class Services:
         try:
             offset = 0
             while data := source.read(offset, 1 << 20):
-                yield data
+                yield bytes(data)
                 offset += len(data)
         finally:
             source.close()
@@ -103,23 +144,21 @@ class Services:
     def _open(self, manifest: ManifestFile) -> ManifestIndex:
         return self.indexes.open(manifest.digest, manifest.size, lambda: self.read_manifest(manifest))
 
-    def is_cached(self, entry: Entry) -> bool:
-        """Whether the bytes of an entry are on this machine."""
-        return entry.ref is None and self.store.has(entry.blob)
-
     def close(self) -> None:
         """Give everything back."""
         self._closing.close()
         self.registry.close()
+        self.backends.close()
 
 
 @contextlib.contextmanager
 def open_services(config: Config, *, shared: bool = False, mountpoints: Sequence[str] = ()) -> Iterator[Services]:
     """Open the registry, and give back at the end whatever was opened."""
-    from artfs.registry.sql.registry import open_registry
+    from artfs.app.backends import Backends
 
     config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    services = Services(config, open_registry(config.registry, config.entity), shared, mountpoints)
+    backends = Backends(config)
+    services = Services(config, backends.registry(), backends, shared, mountpoints)
     try:
         yield services
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import select
 import signal
@@ -66,14 +67,18 @@ def _umount(mountpoint: Path, *, lazily: bool) -> bool:
         if libc.umount2(os.fsencode(mountpoint), _DETACH if lazily else 0) == 0:
             return True
         number = ctypes.get_errno()
-        if number == 16:
+        if number == errno.EBUSY:
             return False
+        if number == errno.EINVAL and _device(mountpoint) is None:
+            return True  # its process has unmounted it meanwhile
         raise UnreachableError(f"{mountpoint} cannot be unmounted: {os.strerror(number)}")
     command = ["fusermount3", "-u", *(["-z"] if lazily else []), "--", str(mountpoint)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise UnreachableError("fusermount3 is not installed", hint="install the package fuse3") from error
+    if done.returncode != 0 and _device(mountpoint) is None:
+        return True
     if done.returncode != 0 and "busy" not in done.stderr.lower():
         raise PermissionDeniedError(f"{mountpoint} cannot be unmounted: {done.stderr.strip()}")
     return done.returncode == 0

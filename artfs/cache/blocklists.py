@@ -40,11 +40,15 @@ class BlockLists:
         path = self._path(content)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         body = b"".join(digests)
-        with tempfile.NamedTemporaryFile(prefix=".new-", dir=path.parent, delete=False) as file:
-            file.write(body + Digest.of(body, Algorithm.BLAKE3).raw)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).rename(path)
+        descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)  # mode 0600
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(body + Digest.of(body, Algorithm.BLAKE3).raw)
+                file.flush()
+                os.fsync(descriptor)
+            Path(temporary).rename(path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
 
     def _path(self, content: Digest) -> Path:
         return self._directory / content.algorithm.value / content.hex

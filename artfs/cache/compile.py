@@ -3,7 +3,8 @@
 The index is a SQLite file named by the manifest's digest. This module writes it, `artfs.cache.index` reads it, and the
 table below is the contract between them. A manifest is untrusted until its last byte: its digest, every entry, and what
 only the whole can tell (a path that comes twice, or is both a file and a directory) are checked before the file gets its
-name. Numbers are given in the order in which the manifest names things: the same on every machine.
+name. Numbers are given in the order in which the manifest names things: the same on every machine. After the pages of the
+database, where SQLite does not look, comes the BLAKE3 of them, which proves the file when it is opened.
 
 A big manifest is compiled by a process of its own (``python -m artfs.cache.compile``), because millions of entries of Python work
 would keep the interpreter lock from the requests of a mount.
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from artfs.errors import ArtfsError, IntegrityError, InvalidInputError, NoSpaceError, UnreachableError
-from artfs.model.digest import Digest
+from artfs.model.digest import Algorithm, Digest
 from artfs.model.manifest import decode_manifest
 from artfs.model.paths import join, split
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from artfs.model.entry import Entry
 
-FORMAT = 1
+FORMAT = 2
 """Raised with every change of the schema or of the numbering. Part of the directory name: an old index is a miss."""
 
 SCHEMA = """
@@ -56,6 +57,7 @@ CREATE TABLE totals (
 
 _INSERT = "INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BATCH = 4096
+_PIECE = 1 << 20  # bytes hashed at once
 _IN_PROCESS_LIMIT = 1 << 20  # bytes; about 7,000 entries, a twentieth of a second
 _ERRORS = {error.__name__: error for error in (InvalidInputError, IntegrityError, NoSpaceError, UnreachableError)}
 
@@ -96,6 +98,8 @@ def _compile(manifest: Digest, chunks: Iterable[bytes], target: Path) -> None:
         descriptor, temporary = tempfile.mkstemp(prefix=".compile-", dir=target.parent)  # mode 0600
         try:
             _fill(temporary, _proven(manifest, chunks))
+            os.lseek(descriptor, 0, os.SEEK_END)
+            os.write(descriptor, checksum(descriptor, os.fstat(descriptor).st_size))
             os.fsync(descriptor)
             Path(temporary).rename(target)
         finally:
@@ -107,6 +111,15 @@ def _compile(manifest: Digest, chunks: Iterable[bytes], target: Path) -> None:
         raise UnreachableError(f"cannot write the index of manifest {manifest}: {error}") from error
     except OSError as error:
         raise UnreachableError(f"cannot write the index of manifest {manifest} in {target.parent}: {error}") from error
+
+
+def checksum(descriptor: int, size: int) -> bytes:
+    """Return the BLAKE3 of the first ``size`` bytes of an open file."""
+    hasher, offset = Algorithm.BLAKE3.hasher(), 0
+    while offset < size and (data := os.pread(descriptor, min(_PIECE, size - offset), offset)):
+        hasher.update(data)
+        offset += len(data)
+    return hasher.digest()
 
 
 def _proven(manifest: Digest, chunks: Iterable[bytes]) -> Iterator[bytes]:

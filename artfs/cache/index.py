@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sqlite3
 import threading
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from artfs.cache.compile import FORMAT, compile_index
+from artfs.cache.compile import FORMAT, checksum, compile_index
 from artfs.errors import IntegrityError, NotFoundError
 from artfs.model.entry import Entry
 from artfs.model.paths import EntryPath, join
@@ -29,6 +30,7 @@ _HOT_NODES = 1 << 16  # about 15 MB for each index in heavy use
 _HOT_ENTRIES = 1 << 12
 _OPEN_INDEXES = 64
 _PAGE_CACHE_KIB = 8192
+_CHECKSUM_SIZE = 32  # bytes
 
 
 class Node(NamedTuple):
@@ -50,6 +52,7 @@ class ManifestIndex:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._prove()
         self._database = self._connect()
         totals = cast("list[tuple[int, int, int]]", self._rows("SELECT files, size, root_dirs FROM totals"))
         if not totals:
@@ -58,6 +61,18 @@ class ManifestIndex:
         self._root = Node(0, 0, "", is_dir=True, size=root_dirs, executable=False)
         self.node = functools.lru_cache(maxsize=_HOT_NODES)(self._node)
         self.entry = functools.lru_cache(maxsize=_HOT_ENTRIES)(self._entry)
+
+    def _prove(self) -> None:
+        """Check the whole file once: damage found later, in the middle of a listing, could not be mended for who asked."""
+        try:
+            with self._path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size - _CHECKSUM_SIZE
+                found = os.pread(file.fileno(), _CHECKSUM_SIZE, size) if size > 0 else b""
+                proven = size > 0 and checksum(file.fileno(), size) == found
+        except OSError as error:
+            raise IntegrityError(f"index {self._path.name} cannot be read: {error.strerror}") from error
+        if not proven:
+            raise IntegrityError(f"index {self._path.name} is damaged")
 
     def _connect(self) -> sqlite3.Connection:
         try:

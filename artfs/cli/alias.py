@@ -35,7 +35,7 @@ def command(config: Config, ref: str, aliases: tuple[str, ...], remove: bool, as
         else:
             registry.add_aliases(parsed, names)
         version = registry.version(version.collection.at(version_name(version.index)))
-    refresh_all(config)
+    refresh_all(config, version.collection, names)
     if as_json:
         print_json(list(version.aliases))
     else:

@@ -52,7 +52,11 @@ def command(
         "metadata": parse_metadata_option(metadata),
         "wait": not no_wait,
     }
-    result = _watch(live, message)
+    try:
+        result = _watch(live, message)
+    except KeyboardInterrupt:
+        warn([f"the commit goes on: {live.mountpoint / collection}/.commit/ lists it until it has ended"])
+        raise
     if "version" in result:
         warn(result["warnings"])
     print_json(result) if as_json else click.echo(result.get("version") or result["committing"])
@@ -107,7 +111,7 @@ def _resume(config: Config, *, as_json: bool) -> int:
                 continue
             progress = Progress()
             try:
-                with watching(progress.snapshot):
+                with watching(progress):
                     result = committer.run(draft, progress)
             except ArtfsError as error:
                 warn([f"draft {draft.name!r} of {draft.collection}: {error.message}"])

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def command(config: Config, ref: str, directory: str, force: bool) -> None:
     """Write the files of the version REF out to DIRECTORY, every byte checked, and print DIRECTORY.
 
-    Files that are there already with the right content are left alone; other files are left alone too.
+    Files that are there already with the right content are left alone, and so is everything that the version does not name. A file
+    of the version that is there with other content is an error, unless --force is given.
     """
     from artfs.app.services import open_services
     from artfs.cli.progress import watching
@@ -34,7 +35,7 @@ def command(config: Config, ref: str, directory: str, force: bool) -> None:
         version = services.registry.version(parse_artifact_ref(ref, config.entity))
         index, progress = services.open_index(version), Progress()
         progress.begin("writing", index.file_count, index.size)
-        with watching(progress.snapshot):
+        with watching(progress):
             export(
                 index.entries(), services.reader, Path(directory).absolute(), version.created_at, config.threads,
                 replace=force, umask=USER_UMASK, done=progress.advance,

@@ -42,14 +42,21 @@ def _rows(services: Services, place: str) -> list[dict[str, Any]]:
     if colon:
         return _files(services, path, rest)
     parts = [part for part in path.split("/") if part]
-    match parts:
-        case []:
-            return [{"name": name, "kind": "entity"} for name in registry.entities()]
-        case [entity]:
-            return [{"name": name, "kind": "project"} for name in registry.projects(entity)]
-        case [entity, project]:
-            return [{"name": name, "kind": "collection"} for name in registry.collections(entity, project)]
-    return _versions(registry, path)
+    try:
+        return _places(registry, parts) if len(parts) < 3 else _versions(registry, path)
+    except NotFoundError as error:
+        if len(parts) < 3 and parts[0] != registry.default_entity:
+            place = "/".join([registry.default_entity, *parts])
+            raise NotFoundError(error.message, hint=f"a place begins with its entity: artfs ls {place}") from error
+        raise
+
+
+def _places(registry: Registry, parts: list[str]) -> list[dict[str, Any]]:
+    if not parts:
+        return [{"name": name, "kind": "entity"} for name in registry.entities()]
+    if len(parts) == 1:
+        return [{"name": name, "kind": "project"} for name in registry.projects(parts[0])]
+    return [{"name": name, "kind": "collection"} for name in registry.collections(parts[0], parts[1])]
 
 
 def _versions(registry: Registry, path: str) -> list[dict[str, Any]]:

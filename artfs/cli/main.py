@@ -7,6 +7,7 @@ helps are in the table here.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import traceback
@@ -24,6 +25,7 @@ COMMANDS = {
     "commit": "Make a draft a new version.",
     "put": "Log a directory or a file as a new version, without a mount.",
     "get": "Write a version out to a directory, without a mount.",
+    "status": "Show the mounts, their registry, cache and commits.",
     "ls": "List entities, projects, collections, versions or files.",
     "show": "Show what is known of a version.",
     "alias": "Add, move or remove aliases of a version.",
@@ -54,13 +56,17 @@ def main() -> None:
 
 def run() -> None:
     """Run the command line and exit: with the code of the error's class, after one line that says what happened."""
+    os.umask(USER_UMASK | 0o077)  # whatever artfs keeps is for this user alone
+    logging.getLogger("artfs").addHandler(logging.StreamHandler() if _debugging() else logging.NullHandler())
     sys.exit(exit_code())
 
 
+def _debugging() -> bool:
+    return bool(os.environ.get("ARTFS_DEBUG"))
+
+
 def exit_code(arguments: list[str] | None = None) -> int:
-    """Run a command line and return its exit code."""
-    debug = bool(os.environ.get("ARTFS_DEBUG"))
-    os.umask(USER_UMASK | 0o077)  # whatever artfs keeps is for this user alone
+    """Run a command line and return its exit code; the process stays as it was."""
     try:
         result = main.main(args=arguments, prog_name="artfs", standalone_mode=False)
     except click.exceptions.Abort:
@@ -69,7 +75,7 @@ def exit_code(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except ArtfsError as error:
-        if debug:
+        if _debugging():
             traceback.print_exc()
         _say(error.message + (f" ({error.hint})" if error.hint else ""))
         return error.exit_code
@@ -77,7 +83,7 @@ def exit_code(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: say nothing more at exit
         return 141
     except Exception as error:
-        if debug:
+        if _debugging():
             raise
         _say(f"unexpected error: {error!r} (ARTFS_DEBUG=1 shows where)")
         return 1

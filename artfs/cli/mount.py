@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "options",
     multiple=True,
     metavar="OPTIONS",
-    help="ro, allow_other, uid=N, gid=N, umask=OCTAL; separated by commas.",
+    help="ro, allow_other, uid=N, gid=N, umask=OCTAL, fsname=NAME; separated by commas.",
 )
 @click.option(
     "--metadata-ttl",

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 _SETTINGS = (
-    ("--registry", "URL of the registry, as sqlite:////path/registry.sqlite."),
-    ("--store", "URL of the store, as file:///path."),
+    ("--registry", "URL of the registry: sqlite:////path/registry.sqlite, postgresql://user@host/database."),
+    ("--store", "URL of the store: file:///path, s3://bucket/prefix, gs://bucket/prefix."),
     ("--entity", "The entity of references that name none."),
     ("--data-dir", "Directory of the embedded registry, its store, and drafts."),
     ("--cache-dir", "Directory of what can be made again."),
     ("--state-dir", "Directory of logs."),
+    ("--cache-size", "The most that the block cache may hold, as 50G."),
+    ("--cache-free", "What the block cache leaves free on its disk, as 2G."),
+    ("--verify", "lazy, or strict: serve no byte before the whole file is proven."),
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from artfs.staging.progress import Progress
 
 _INTERVAL = 0.1  # seconds
 
@@ -72,8 +75,27 @@ def bar() -> Bar | _Silent:
 
 
 @contextlib.contextmanager
-def watching(snapshot: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
-    """Show a progress from a thread of its own while the body works."""
+def watching(progress: Progress) -> Iterator[None]:
+    """Show a progress from a thread of its own while the body works. Ctrl-C stops the threads of the body at their next block."""
+    with _interruptible(progress), _showing(progress.snapshot):
+        yield
+
+
+@contextlib.contextmanager
+def _interruptible(progress: Progress) -> Iterator[None]:
+    def stop(*_: object) -> None:
+        progress.cancelled.set()
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextlib.contextmanager
+def _showing(snapshot: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return

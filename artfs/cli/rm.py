@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @with_config
 def command(config: Config, ref: str, delete_aliases: bool, yes: bool) -> None:
-    """Delete the version REF, for ever. Its index is not used again; the bytes that other versions share stay."""
+    """Delete the version REF, for ever. Its index is not used again, and its bytes stay in the store."""
     from artfs.app.client import refresh_all
     from artfs.app.services import open_services
     from artfs.model.names import parse_artifact_ref, version_name
@@ -33,5 +33,5 @@ def command(config: Config, ref: str, delete_aliases: bool, yes: bool) -> None:
             )
         exact = version.collection.at(version_name(version.index))
         services.registry.delete_version(exact, delete_aliases=delete_aliases)
-    refresh_all(config)
+    refresh_all(config, version.collection, [version_name(version.index), *version.aliases])
     click.echo(f"deleted {name}", err=True)

@@ -14,15 +14,16 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote_from_bytes
 
+from artfs.config.values import parse_setting
 from artfs.errors import InvalidInputError
-from artfs.model.names import parse_entity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LOG_LEVELS = ("debug", "info", "warning", "error")
-ALGORITHMS = ("MD5", "XXH128")
+
+_USER_LENGTH = 60  # characters: not too many bytes for a name in any script
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,9 @@ class Config:
     """The settings of one run.
 
     ``registry`` and ``store`` are URLs. ``metadata_ttl`` is in seconds. ``reference_roots`` are the directories under which ``file://``
-    references are served to other users (``allow_other``).
+    references are served to other users (``allow_other``). ``cache_size`` is the most that the block cache may hold, ``cache_free`` what it
+    leaves free on its disk (bytes). ``verify`` is ``strict`` if no byte may be served before the whole file is proven.
+    ``metadata_addresses`` lets HTTP references lead to link-local addresses.
     """
 
     registry: str
@@ -45,6 +48,10 @@ class Config:
     algorithm: str
     log_level: str
     reference_roots: tuple[Path, ...]
+    cache_size: int
+    cache_free: int
+    verify: str
+    metadata_addresses: bool
 
 
 def load_config(flags: Mapping[str, object] | None = None) -> Config:
@@ -53,10 +60,10 @@ def load_config(flags: Mapping[str, object] | None = None) -> Config:
     for field in dataclasses.fields(Config):
         variable = f"ARTFS_{field.name.upper()}"
         if os.environ.get(variable):
-            values[field.name] = _parse(field.name, os.environ[variable], variable)
+            values[field.name] = parse_setting(field.name, os.environ[variable], variable)
     for name, value in (flags or {}).items():
         if value is not None:
-            values[name] = _parse(name, value, f"--{name.replace('_', '-')}")
+            values[name] = parse_setting(name, value, f"--{name.replace('_', '-')}")
     return _complete(values)
 
 
@@ -64,13 +71,13 @@ def _complete(values: dict[str, object]) -> Config:
     import platformdirs
 
     def directory(name: str, default: str) -> Path:
-        return Path(cast("Path", values.get(name, Path(default)))).expanduser().absolute()
+        return cast("Path", values.get(name)) or Path(default).expanduser().absolute()
 
     data = directory("data_dir", platformdirs.user_data_dir("artfs"))
     state = directory("state_dir", platformdirs.user_state_dir("artfs"))
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     defaults: dict[str, object] = {
-        "registry": f"sqlite:///{data / 'registry.sqlite'}",
+        "registry": f"sqlite:///{quote_from_bytes(bytes(data / 'registry.sqlite'))}",
         "store": (data / "store").as_uri(),
         "entity": _user_name(),
         "metadata_ttl": 1.0,
@@ -78,6 +85,10 @@ def _complete(values: dict[str, object]) -> Config:
         "algorithm": "MD5",
         "log_level": "info",
         "reference_roots": (),
+        "cache_size": 50 << 30,
+        "cache_free": 2 << 30,
+        "verify": "lazy",
+        "metadata_addresses": False,
     }
     places = {
         "data_dir": data,
@@ -101,51 +112,7 @@ def _from_file() -> dict[str, object]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidInputError(f"{path} cannot be read: {error}") from error
-    return {name: _parse(name, value, f"{path}: {name}") for name, value in content.items()}
-
-
-def _parse(name: str, value: object, where: str) -> object:
-    """Check a value of any source; ``where`` says in a message where it came from."""
-    match name:
-        case "registry" | "store" if isinstance(value, str) and value:
-            return value
-        case "entity" if isinstance(value, str):
-            return parse_entity(value)
-        case "data_dir" | "cache_dir" | "state_dir" | "runtime_dir" if isinstance(value, str | Path) and str(value):
-            return Path(value)
-        case "metadata_ttl":
-            return _number(value, where, 0.0, 86400.0)
-        case "threads":
-            return int(_number(value, where, 1, 1024))
-        case "algorithm" if str(value).upper() in ALGORITHMS:
-            return str(value).upper()
-        case "log_level" if str(value).lower() in LOG_LEVELS:
-            return str(value).lower()
-        case "reference_roots" if isinstance(value, str):
-            return tuple(Path(part) for part in value.split(":") if part)
-        case "reference_roots" if isinstance(value, list | tuple) and all(
-            isinstance(part, str | Path) for part in value
-        ):
-            return tuple(Path(part) for part in value)
-    known = ", ".join(field.name for field in dataclasses.fields(Config))
-    if name not in known.split(", "):
-        raise InvalidInputError(f"{where}: there is no such setting", hint=f"known are {known}")
-    raise InvalidInputError(f"{where}: {value!r} is not a valid value{_allowed(name)}")
-
-
-def _allowed(name: str) -> str:
-    choices = {"algorithm": ALGORITHMS, "log_level": LOG_LEVELS}.get(name)
-    return f": choose one of {', '.join(choices)}" if choices else ""
-
-
-def _number(value: object, where: str, least: float, most: float) -> float:
-    try:
-        number = float(cast("str", value))
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"{where}: {value!r} is not a number") from error
-    if not least <= number <= most:
-        raise InvalidInputError(f"{where}: {value!r} is not between {least:g} and {most:g}")
-    return number
+    return {name: parse_setting(name, value, f"{path}: {name}") for name, value in content.items()}
 
 
 def _user_name() -> str:
@@ -153,7 +120,7 @@ def _user_name() -> str:
         name = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # a container without an entry for its user
         name = ""
-    return re.sub(r"[^\w\-.]", "-", name).lstrip(".") or "user"
+    return re.sub(r"[^\w\-.]", "-", name).lstrip(".")[:_USER_LENGTH] or "user"
 
 
 def config_to_json(config: Config) -> dict[str, object]:
@@ -171,4 +138,4 @@ def config_to_json(config: Config) -> dict[str, object]:
 
 def config_from_json(values: Mapping[str, object]) -> Config:
     """Return the settings that `config_to_json` wrote."""
-    return _complete({name: _parse(name, value, name) for name, value in values.items()})
+    return _complete({name: parse_setting(name, value, name) for name, value in values.items()})

@@ -49,7 +49,7 @@ def export(
             directory.chmod(0o777 & ~umask)
     except OSError as error:
         raise _error_of(error, directory) from error
-    job = _Export(reader, directory, created_at.timestamp(), replace=replace, umask=umask, done=done)
+    job = _Export(reader, directory, _nanoseconds(created_at), replace=replace, umask=umask, done=done)
     with ThreadPoolExecutor(threads, thread_name_prefix="artfs-get") as pool:
         running: set[Future[None]] = set()
         try:
@@ -72,7 +72,7 @@ class _Export:
         self,
         reader: Reader,
         directory: Path,
-        time: float,
+        time_ns: int,
         *,
         replace: bool,
         umask: int,
@@ -80,7 +80,7 @@ class _Export:
     ) -> None:
         self._reader = reader
         self._directory = directory
-        self._time = time
+        self._time_ns = time_ns
         self._replace = replace
         self._umask = umask
         self._done = done
@@ -128,10 +128,15 @@ class _Export:
                     file.write(piece)
                     self._done(0, len(piece))
             temporary.chmod((0o777 if entry.executable else 0o666) & ~self._umask)
-            os.utime(temporary, (self._time, self._time))
+            os.utime(temporary, ns=(self._time_ns, self._time_ns))
             temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _nanoseconds(time: datetime) -> int:
+    """Return a time as nanoseconds since the epoch, exactly: a float would be off by some, and the mount shows the exact one."""
+    return int(time.replace(microsecond=0).timestamp()) * 1_000_000_000 + time.microsecond * 1000
 
 
 def _digest_of(path: Path, entry: Entry) -> bytes:

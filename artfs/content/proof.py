@@ -3,26 +3,35 @@
 Up to one block, the digest of the entry proves it. Above that a list of BLAKE3 block digests does: the one that the
 manifest names (a blob of the store), or one derived by reading the whole content once and checking its digest. So no byte
 is served that the manifest does not vouch for, and a partial read of a big file never needs the whole of it twice.
+
+The digest of a reference to a bucket or to HTTP is no digest of content (an ETag, a URI): nothing here can prove it, and what
+pins it is the service that is asked for that ETag or version.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from cachetools import LRUCache
 
 from artfs.errors import ArtfsError, IntegrityError
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.entry import BLOCK_SIZE
+from artfs.model.reference import FILE_SCHEME, redact, uri_scheme
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from artfs.cache.blocklists import BlockLists
-    from artfs.model.entry import Entry
-    from artfs.storage.port import BlobStore, Source
+    from artfs.model.entry import Entry, JsonValue
+    from artfs.storage.port import BlobStore, Buffer, Source
 
 log = logging.getLogger(__name__)
+
+ContentKey: TypeAlias = "tuple[str, JsonValue, int]"
 
 _LISTS_BYTES = 32 << 20  # block lists in memory: enough for 1 TiB of files being read
 
@@ -32,6 +41,31 @@ def block_count(size: int) -> int:
     return -(-size // BLOCK_SIZE)
 
 
+def block_length(size: int, number: int) -> int:
+    """Return how many bytes a block of a file of ``size`` bytes has."""
+    return min(BLOCK_SIZE, size - number * BLOCK_SIZE)
+
+
+def content_key(entry: Entry) -> ContentKey:
+    """Return what is proven of an entry: two that differ in any of it are proven apart, although one of them lies."""
+    return entry.digest, entry.extra.get("alg"), entry.size
+
+
+def is_provable(entry: Entry) -> bool:
+    """Whether the digest of an entry is that of its content."""
+    return entry.ref is None or uri_scheme(entry.ref) == FILE_SCHEME
+
+
+def cache_name(entry: Entry) -> str:
+    """Return the name of an entry's content in the block cache: the same for the same content, whoever names it."""
+    if is_provable(entry):
+        blob = entry.blob
+        return f"{blob.algorithm.value}/{blob.hex}"
+    version = entry.extra.get("versionID")
+    what = f"{entry.ref}\0{entry.digest}\0{version}\0{entry.size}".encode(errors="surrogateescape")
+    return f"ref/{Digest.of(what, Algorithm.BLAKE3).hex}"
+
+
 class Prover:
     """Proves blocks. Thread-safe; may read the store, so it is called where blocking is allowed, but for `try_prove`."""
 
@@ -39,27 +73,68 @@ class Prover:
         self._store = store
         self._derived = derived
         self._lock = threading.Lock()
-        self._lists: LRUCache[tuple[str, int], bytes] = LRUCache(_LISTS_BYTES, getsizeof=len)
+        self._lists: LRUCache[ContentKey, bytes] = LRUCache(_LISTS_BYTES, getsizeof=len)
 
-    def try_prove(self, entry: Entry, number: int, data: bytes) -> bool | None:
+    def try_prove(self, entry: Entry, number: int, data: Buffer) -> bool | None:
         """Prove a block from memory alone; None if its block list has to be read first."""
+        if len(data) != block_length(entry.size, number):  # the digest may be right, then the size lies
+            return False
         if entry.size <= BLOCK_SIZE:
             return Digest.of(data, entry.algorithm).raw == entry.blob.raw
         with self._lock:
-            blocks = self._lists.get((entry.digest, entry.size))
+            blocks = self._lists.get(content_key(entry))
         return None if blocks is None else _matches(blocks, number, data)
 
-    def prove(self, entry: Entry, number: int, data: bytes, source: Source) -> bool:
+    def prove(self, entry: Entry, number: int, data: Buffer, source: Source) -> bool:
         """Prove a block, reading or deriving the block list where it is not in memory. Blocks."""
         answer = self.try_prove(entry, number, data)
         if answer is None:
-            blocks = self._named(entry) or self._derived.get(entry.blob, block_count(entry.size))
-            if blocks is None:
-                blocks = self._derive(entry, source)
-            with self._lock:
-                self._lists[entry.digest, entry.size] = blocks
+            blocks = self.list_of(entry) or self._derive(entry, source)
             answer = _matches(blocks, number, data)
         return answer
+
+    def proves(self, entry: Entry, blocks: bytes, number: int, data: Buffer) -> bool:
+        """Prove a block by what `list_of` has returned."""
+        if entry.size <= BLOCK_SIZE:
+            return self.try_prove(entry, number, data) is True
+        return len(data) == block_length(entry.size, number) and _matches(blocks, number, data)
+
+    def list_of(self, entry: Entry) -> bytes | None:
+        """Return the block list of an entry, empty up to one block; None if none is known. Blocks."""
+        if entry.size <= BLOCK_SIZE:
+            return b""
+        with self._lock:
+            known = self._lists.get(content_key(entry))
+        if known is not None:
+            return known
+        blocks = self._derived.get(entry.blob, block_count(entry.size))
+        if blocks is None and (blocks := self._named(entry)) is not None and not self._store.local:
+            self._keep(entry, blocks)  # the content can then be read without the store
+        if blocks is not None:
+            self._remember(entry, blocks)
+        return blocks
+
+    def knows(self, entry: Entry) -> bool:
+        """Whether `try_prove` can tell now. Never blocks."""
+        with self._lock:
+            return entry.size <= BLOCK_SIZE or content_key(entry) in self._lists
+
+    def learn(self, entry: Entry, digests: Sequence[bytes]) -> bytes:
+        """Take the block digests of a content whose whole was proven, and keep them for the next time; return the list."""
+        blocks = b"".join(digests)
+        self._keep(entry, blocks)
+        self._remember(entry, blocks)
+        return blocks
+
+    def _remember(self, entry: Entry, blocks: bytes) -> None:
+        with self._lock, contextlib.suppress(ValueError):  # a list too long to be kept is read each time
+            self._lists[content_key(entry)] = blocks
+
+    def _keep(self, entry: Entry, blocks: bytes) -> None:
+        try:
+            self._derived.put(entry.blob, [blocks])
+        except OSError as error:
+            log.warning("the block list of %s cannot be kept: %s", describe(entry), error)
 
     def _named(self, entry: Entry) -> bytes | None:
         """Read the block list that the manifest names; None if there is none, or it is damaged."""
@@ -70,7 +145,7 @@ class Prover:
         try:
             source = self._store.open(name)
             try:
-                blocks = source.read(0, length + 1)
+                blocks = bytes(source.read(0, length + 1))
             finally:
                 source.close()
         except ArtfsError as error:
@@ -82,26 +157,23 @@ class Prover:
         return blocks
 
     def _derive(self, entry: Entry, source: Source) -> bytes:
-        """Read the whole content; IntegrityError if it is not what the manifest names."""
-        whole = entry.algorithm.hasher()
+        """Read the whole content, and return its block list; IntegrityError if it is not what the manifest names."""
+        whole, size = entry.algorithm.hasher(), 0
         digests = []
         for number in range(block_count(entry.size)):
-            data = source.read(number * BLOCK_SIZE, min(BLOCK_SIZE, entry.size - number * BLOCK_SIZE))
+            data = source.read(number * BLOCK_SIZE, block_length(entry.size, number))
             whole.update(data)
+            size += len(data)
             digests.append(Digest.of(data, Algorithm.BLAKE3).raw)
-        if whole.digest() != entry.blob.raw:
+        if size != entry.size or whole.digest() != entry.blob.raw:
             raise IntegrityError(f"{describe(entry)} is damaged: its bytes do not match the manifest")
-        try:
-            self._derived.put(entry.blob, digests)
-        except OSError as error:
-            log.warning("the block list of %s cannot be kept: %s", describe(entry), error)
-        return b"".join(digests)
+        return self.learn(entry, digests)
 
 
-def _matches(blocks: bytes, number: int, data: bytes) -> bool:
+def _matches(blocks: bytes, number: int, data: Buffer) -> bool:
     return Digest.of(data, Algorithm.BLAKE3).raw == blocks[32 * number : 32 * number + 32]
 
 
 def describe(entry: Entry) -> str:
     """Name the bytes of an entry in a message."""
-    return f"reference {entry.ref} ({entry.digest})" if entry.ref else f"blob {entry.blob}"
+    return f"reference {redact(entry.ref)} ({entry.digest})" if entry.ref else f"blob {entry.blob}"

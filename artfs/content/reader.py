@@ -1,126 +1,222 @@
 """Read the bytes of entries, proven block by block, from the store or from where a reference points.
 
-Synchronous and thread-safe; `artfs.content.pipeline` makes it asynchronous for the mount. Every block is proven each time it is
-read from disk, so damage is found whenever it happens; the last blocks are kept in memory, because the kernel asks for a
-block in several pieces.
+Synchronous and thread-safe; `artfs.content.pipeline` makes it asynchronous for the mount. Local content is proven each time it is
+read from disk, so damage is found whenever it happens; remote content comes out of the block cache (`artfs.content.remote`). The
+last blocks are kept in memory, because the kernel asks for a block in several pieces.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import weakref
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
-from artfs.content.proof import Prover, block_count, describe
+from artfs.content.proof import block_count, block_length, content_key, describe
 from artfs.errors import IntegrityError, NotFoundError
 from artfs.model.digest import Digest
 from artfs.model.entry import BLOCK_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from artfs.cache.blocklists import BlockLists
+    from artfs.content.origin import Opened, Origins
+    from artfs.content.proof import ContentKey, Prover
+    from artfs.content.remote import Remote
     from artfs.model.entry import Entry
-    from artfs.storage.port import BlobStore, Source
+    from artfs.storage.port import Buffer
 
 log = logging.getLogger(__name__)
 
 _MEMORY_BYTES = 64 << 20
-_OPEN_SOURCES = 256
-
-
-class _Opened:
-    """An open source; closed when the last reader has let go of it."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        weakref.finalize(self, source.close)
+_EXPORT_RUN = 8  # blocks in one request of an export of remote content
+_EXPORT_AHEAD = 4  # requests under way at once
 
 
 class Reader:
-    """Reads proven bytes. ``open_reference`` opens a URI as a source, or refuses it."""
+    """Reads proven bytes."""
 
-    def __init__(self, store: BlobStore, open_reference: Callable[[str], Source], derived: BlockLists) -> None:
-        self._store = store
-        self._open_reference = open_reference
-        self._prover = Prover(store, derived)
+    def __init__(self, origins: Origins, prover: Prover, remote: Remote) -> None:
+        self._origins = origins
+        self._prover = prover
+        self._remote = remote
         self._lock = threading.Lock()
-        self._blocks: LRUCache[tuple[str, int], bytes] = LRUCache(_MEMORY_BYTES, getsizeof=lambda data: len(data) + 200)
-        self._sources: LRUCache[tuple[str, str | None], _Opened] = LRUCache(_OPEN_SOURCES)
+        self._blocks: LRUCache[tuple[ContentKey, int], Buffer] = LRUCache(
+            _MEMORY_BYTES, getsizeof=lambda data: len(data) + 200
+        )
         self._reported: LRUCache[str, bool] = LRUCache(4096)
 
-    def block_in_memory(self, entry: Entry, number: int) -> bytes | None:
-        """Return a block that was proven and is still in memory."""
-        with self._lock:
-            return self._blocks.get((entry.digest, number))
+    def is_local(self, entry: Entry) -> bool:
+        """Whether reading an entry costs no network."""
+        return self._origins.is_local(entry)
 
-    def try_block(self, entry: Entry, number: int) -> bytes | None:
-        """Return a block if neither opening, reading nor proving it has to wait; IntegrityError if it is damaged."""
+    # Without waiting --------------------------------------------------------------------------------------------
+
+    def peek(self, entry: Entry, number: int, offset: int, size: int) -> Buffer | None:
+        """Return bytes of a block if nothing has to be waited for; IntegrityError if they are damaged. Never blocks."""
         with self._lock:
-            opened = self._sources.get((entry.digest, entry.ref))
+            data = self._blocks.get((content_key(entry), number))
+        if data is None and self._origins.is_local(entry):
+            data = self._try_local(entry, number)
+        if data is not None:
+            return memoryview(data)[offset : offset + size]
+        return None if self._origins.is_local(entry) else self._remote.piece_nowait(entry, number, offset, size)
+
+    def in_memory(self, entry: Entry, number: int) -> bool:
+        """Whether a block is in memory. Never blocks."""
+        with self._lock:
+            return (content_key(entry), number) in self._blocks
+
+    def is_present(self, entry: Entry, number: int) -> bool:
+        """Whether a remote block is in the cache, so that a piece of it is cheap to read. Never blocks."""
+        return not self._origins.is_local(entry) and self._remote.is_present(entry, number)
+
+    def _try_local(self, entry: Entry, number: int) -> Buffer | None:
+        opened = self._origins.opened(entry)
         if opened is None:
             return None
-        data = opened.source.read_nowait(number * BLOCK_SIZE, _length(entry, number))
+        data = opened.source.read_nowait(number * BLOCK_SIZE, block_length(entry.size, number))
         if data is None:
             return None
         answer = self._prover.try_prove(entry, number, data)
         return None if answer is None else self._accept(entry, number, data, proven=answer)
 
-    def block(self, entry: Entry, number: int) -> bytes:
+    # Blocking ---------------------------------------------------------------------------------------------------
+
+    def piece(self, entry: Entry, number: int, offset: int, size: int) -> Buffer | None:
+        """Return bytes of a remote block out of the cache; None if it is not there."""
+        return self._remote.piece(entry, number, offset, size)
+
+    def block(self, entry: Entry, number: int) -> Buffer:
         """Return a block, blocking as long as it takes; IntegrityError if it is damaged or missing."""
-        data = self.block_in_memory(entry, number)
+        return self.blocks(entry, number, number)[0]
+
+    def blocks(self, entry: Entry, first: int, last: int) -> list[Buffer]:
+        """Return neighbouring blocks; see `block`. What has to be fetched comes in as few requests as there are gaps."""
+        try:
+            if self._origins.is_local(entry):
+                return [self._local_block(entry, number) for number in range(first, last + 1)]
+            found = self._remote.blocks(entry, lambda: self._open(entry).source, first, last)
+        except IntegrityError:
+            self._damaged(entry, first)
+            raise
+        with self._lock:
+            for number, data in enumerate(found, first):
+                self._blocks[content_key(entry), number] = data
+        return found
+
+    def _local_block(self, entry: Entry, number: int) -> Buffer:
+        with self._lock:
+            data = self._blocks.get((content_key(entry), number))
         if data is None:
-            opened = self._open(entry)
-            data = opened.source.read(number * BLOCK_SIZE, _length(entry, number))
-            try:
-                proven = self._prover.prove(entry, number, data, opened.source)
-            except IntegrityError:
-                self._report(entry, number)
-                raise
-            data = self._accept(entry, number, data, proven=proven)
+            opened = self._open(entry)  # held until the end: it closes the source when nobody does
+            data = opened.source.read(number * BLOCK_SIZE, block_length(entry.size, number))
+            data = self._accept(entry, number, data, proven=self._prover.prove(entry, number, data, opened.source))
         return data
 
-    def export(self, entry: Entry) -> Iterator[bytes]:
-        """Yield all the bytes of an entry in order, each piece proven before it is yielded."""
+    def complete(self, entry: Entry) -> None:
+        """Prove a remote content that is complete now; see `Remote.complete`."""
+        try:
+            self._remote.complete(entry)
+        except IntegrityError:
+            with self._lock:
+                for number in range(block_count(entry.size)):
+                    self._blocks.pop((content_key(entry), number), None)
+            self._damaged(entry, 0)
+            raise
+
+    def needs_completion(self, entry: Entry) -> bool:
+        """Whether `complete` has something to do. Never blocks."""
+        return not self._origins.is_local(entry) and self._remote.needs_completion(entry)
+
+    def state(self, entry: Entry) -> tuple[str, str]:
+        """Return how much of an entry is on this machine (yes, partly, no), and whether what is served is proven or provisional.
+
+        May block.
+        """
+        if not self._origins.is_local(entry):
+            return self._remote.state(entry)
+        return "yes" if self._origins.has(entry) else "no", "proven"
+
+    def export(self, entry: Entry) -> Iterator[Buffer]:
+        """Yield all the bytes of an entry in order, each piece proven before it is yielded; see `artfs.content.remote` for trust."""
         if entry.size == 0:
             self.check_empty(entry)
-        for number in range(block_count(entry.size)):
-            yield self.block(entry, number)
+            if entry.ref is not None:
+                yield from self._export_unsized(entry)
+            return
+        if self._origins.is_local(entry) or entry.size <= _EXPORT_RUN * BLOCK_SIZE:
+            yield from self._export_in_turn(entry)
+        else:
+            yield from self._export_ahead(entry)
+        if self.needs_completion(entry):
+            self.complete(entry)
+
+    def _export_in_turn(self, entry: Entry) -> Iterator[Buffer]:
+        run = 1 if self._origins.is_local(entry) else _EXPORT_RUN
+        count = block_count(entry.size)
+        for first in range(0, count, run):
+            yield from self.blocks(entry, first, min(first + run, count) - 1)
+
+    def _export_ahead(self, entry: Entry) -> Iterator[Buffer]:
+        """Yield a big remote content, with a few requests under way at any time."""
+        count = block_count(entry.size)
+        runs = deque((first, min(first + _EXPORT_RUN, count) - 1) for first in range(0, count, _EXPORT_RUN))
+        with ThreadPoolExecutor(_EXPORT_AHEAD, thread_name_prefix="artfs-fetch") as pool:
+            tasks = deque(
+                pool.submit(self.blocks, entry, *runs.popleft()) for _ in range(min(_EXPORT_AHEAD, len(runs)))
+            )
+            try:
+                while tasks:
+                    yield from tasks.popleft().result()
+                    if runs:
+                        tasks.append(pool.submit(self.blocks, entry, *runs.popleft()))
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    def read_unsized(self, entry: Entry, offset: int, size: int) -> Buffer:
+        """Return bytes of a reference whose size was not recorded; fewer, or none, at its end. Nothing of it is proven or cached."""
+        opened = self._open(entry)
+        return opened.source.read(offset, size)
+
+    def _export_unsized(self, entry: Entry) -> Iterator[Buffer]:
+        offset = 0
+        while data := self.read_unsized(entry, offset, BLOCK_SIZE):
+            yield data
+            offset += len(data)
 
     def check_empty(self, entry: Entry) -> None:
         """Prove an entry without bytes: its digest is that of nothing, or it is a reference of unknown size."""
         if entry.ref is None and Digest.of(b"", entry.algorithm).raw != entry.blob.raw:
             raise IntegrityError(f"{describe(entry)} is named with the size 0, which its digest denies")
 
-    def _open(self, entry: Entry) -> _Opened:
-        key = (entry.digest, entry.ref)
-        with self._lock:
-            opened = self._sources.get(key)
-        if opened is None:
+    def _open(self, entry: Entry) -> Opened:
+        try:
+            return self._origins.open(entry)
+        except NotFoundError as error:
             if entry.ref is not None:
-                opened = _Opened(self._open_reference(entry.ref))
-            else:
-                try:
-                    opened = _Opened(self._store.open(entry.blob))
-                except NotFoundError as error:
-                    self._report(entry, 0)
-                    raise IntegrityError(f"{describe(entry)} is missing in the store") from error
-            with self._lock:
-                self._sources[key] = opened
-        return opened
+                raise
+            raise self._missing(entry) from error
 
-    def _accept(self, entry: Entry, number: int, data: bytes, *, proven: bool) -> bytes:
+    def _missing(self, entry: Entry) -> IntegrityError:
+        self._report(entry, 0)
+        return IntegrityError(f"{describe(entry)} is missing in the store")
+
+    def _accept(self, entry: Entry, number: int, data: Buffer, *, proven: bool) -> Buffer:
         if not proven:
-            with self._lock:  # a replaced file must be opened anew
-                self._sources.pop((entry.digest, entry.ref), None)
-            self._report(entry, number)
+            self._damaged(entry, number)
             raise IntegrityError(f"{describe(entry)} is damaged in block {number}: its bytes do not match the manifest")
         with self._lock:
-            self._blocks[entry.digest, number] = data
+            self._blocks[content_key(entry), number] = data
         return data
+
+    def _damaged(self, entry: Entry, number: int) -> None:
+        self._origins.forget(entry)
+        self._report(entry, number)
 
     def _report(self, entry: Entry, number: int) -> None:
         with self._lock:
@@ -130,7 +226,3 @@ class Reader:
             log.error(
                 "%s cannot be read: block %d is damaged or missing (entry %r)", describe(entry), number, entry.path
             )
-
-
-def _length(entry: Entry, number: int) -> int:
-    return min(BLOCK_SIZE, entry.size - number * BLOCK_SIZE)

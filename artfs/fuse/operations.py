@@ -6,10 +6,12 @@ Lookups are counted where the kernel counts them: one for each entry that an ans
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from typing import TYPE_CHECKING
 
 import pyfuse3
+from cachetools import LRUCache
 
 from artfs.fuse.errnos import boundary
 from artfs.vfs.types import Attr, Caller, Change, Handle, Inode, Negative, Opened
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     )
 
     from artfs.vfs.filesystem import FileSystem
+
+
+log = logging.getLogger(__name__)
 
 
 def _entry(attr: Attr) -> pyfuse3.EntryAttributes:
@@ -83,6 +88,7 @@ class Operations(pyfuse3.Operations):
     def __init__(self, filesystem: FileSystem) -> None:
         super().__init__()
         self._fs = filesystem
+        self.reported: LRUCache[str, bool] = LRUCache(1024)
 
     def _told(self, attr: Attr) -> pyfuse3.EntryAttributes:
         self._fs.remember(attr.ino)
@@ -90,7 +96,7 @@ class Operations(pyfuse3.Operations):
 
     @boundary
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> pyfuse3.EntryAttributes:
-        found = await self._fs.lookup(Inode(parent_inode), name)
+        found = await self._fs.lookup(Inode(parent_inode), name, _caller(ctx))
         return _negative(found.ttl) if isinstance(found, Negative) else self._told(found)
 
     @boundary
@@ -99,7 +105,10 @@ class Operations(pyfuse3.Operations):
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
         for inode, lookups in inode_list:
-            self._fs.forget(Inode(inode), lookups)
+            try:
+                self._fs.forget(Inode(inode), lookups)
+            except Exception:  # there is nobody to answer, and nothing may leave
+                log.exception("unexpected error in forget of inode %d", inode)
 
     @boundary
     async def setattr(

@@ -16,6 +16,7 @@ _IGNORED = {
     "rw", "dev", "nodev", "suid", "nosuid", "exec", "noexec", "async", "atime", "noatime", "relatime", "diratime",
     "nodiratime", "auto", "noauto", "user", "nouser", "users", "_netdev", "nofail", "defaults",
 }  # fmt: skip
+_LAST_ID = (1 << 32) - 2  # the one above means nobody to every system call
 _KNOWN = "ro, allow_other, uid=N, gid=N, umask=OCTAL, fsname=NAME"
 
 
@@ -57,14 +58,14 @@ def parse_options(options: Iterable[str]) -> MountOptions:
     return MountOptions(
         read_only=bool(values.get("ro", False)),
         allow_other=bool(values.get("allow_other", False)),
-        uid=_number(values, "uid", os.geteuid(), 10),
-        gid=_number(values, "gid", os.getegid(), 10),
-        umask=_number(values, "umask", 0, 8) & 0o777,
+        uid=_number(values, "uid", os.geteuid(), 10, _LAST_ID),
+        gid=_number(values, "gid", os.getegid(), 10, _LAST_ID),
+        umask=_number(values, "umask", 0, 8, 0o777),
         fsname=str(values.get("fsname", "artfs")),
     )
 
 
-def _number(values: dict[str, str | bool], key: str, default: int, base: int) -> int:
+def _number(values: dict[str, str | bool], key: str, default: int, base: int, last: int) -> int:
     text = values.get(key)
     if text is None:
         return default
@@ -72,6 +73,6 @@ def _number(values: dict[str, str | bool], key: str, default: int, base: int) ->
         number = int(str(text), base)
     except ValueError as error:
         raise InvalidInputError(f"mount option {key}={text}: not a number") from error
-    if not 0 <= number < 1 << 32:
+    if not 0 <= number <= last:
         raise InvalidInputError(f"mount option {key}={text}: out of range")
     return number

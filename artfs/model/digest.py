@@ -102,20 +102,28 @@ class Digest:
 
     @classmethod
     def from_base64(cls, text: str, algorithm: Algorithm = Algorithm.MD5) -> Digest:
-        """Parse the base64 form used in manifests; InvalidInputError if it is not one."""
+        """Parse the base64 form used in manifests; InvalidInputError if it is not one.
+
+        Each digest has one text: version digests are made of texts, so a second one would give the same content another.
+        """
         try:
-            raw = base64.b64decode(text.encode("ascii"), validate=True)
+            digest = cls(algorithm, base64.b64decode(text.encode("ascii"), validate=True))
         except (binascii.Error, UnicodeEncodeError) as error:
             raise InvalidInputError(f"{text!r} is not a base64 {algorithm.name} digest") from error
-        return cls(algorithm, raw)
+        if digest.base64 != text:  # b64decode ignores the bits below the last byte
+            raise InvalidInputError(f"{text!r} is not a base64 {algorithm.name} digest")
+        return digest
 
     @classmethod
     def from_hex(cls, text: str, algorithm: Algorithm = Algorithm.MD5) -> Digest:
         """Parse the hex form used in file names; InvalidInputError if it is not one."""
         try:
-            return cls(algorithm, bytes.fromhex(text))
+            digest = cls(algorithm, bytes.fromhex(text))
         except ValueError as error:
             raise InvalidInputError(f"{text!r} is not a hex {algorithm.name} digest") from error
+        if digest.hex != text:  # fromhex takes capitals and white space
+            raise InvalidInputError(f"{text!r} is not a hex {algorithm.name} digest")
+        return digest
 
     @property
     def base64(self) -> str:

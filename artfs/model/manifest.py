@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 from typing import TYPE_CHECKING, cast
 
 from artfs.errors import InvalidInputError
@@ -24,7 +25,7 @@ STORAGE_POLICY = "wandb-storage-policy-v1"
 MAX_ENTRIES = 10_000_000
 
 _WHITESPACE = " \t\n\r"
-_MAX_TOKEN = 1 << 20  # the longest key or value (characters) that one entry may have
+_MAX_TOKEN = 1 << 20  # the longest key or value (characters), such as an entry
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -54,10 +55,12 @@ def decode_entry(path: str, fields: JsonValue) -> Entry:
         raise InvalidInputError(f"manifest entry {path!r} has a field of the wrong type")
     if not isinstance(extra, dict | None):
         raise InvalidInputError(f"manifest entry {path!r} has an 'extra' that is not an object")
-    entry = Entry(parse_entry_path(path), digest, size or 0, ref or None, birth or None, extra or {})
+    size = 0 if size is None else size  # False is a size of the wrong type
+    entry = Entry(parse_entry_path(path), digest, size, ref or None, birth or None, extra or {})
     algorithm = parse_algorithm(entry.extra)
     if entry.ref is None:
         Digest.from_base64(digest, algorithm)  # a file whose digest can never match is refused here
+    _ = entry.block_list  # and so is the name of a block list that can never be found
     return entry
 
 
@@ -115,8 +118,8 @@ def _check_header(key: str, value: JsonValue) -> None:
     if key == "storagePolicy" and value != STORAGE_POLICY:
         raise InvalidInputError(f"manifest has the unknown storage policy {value!r}")
     if key == "storagePolicyConfig" and value is not None:
-        layout = value.get("storageLayout", "V1") if isinstance(value, dict) else value
-        if layout not in {"V1", "V2"}:
+        layout = value.get("storageLayout", "V1") if isinstance(value, dict) else None
+        if layout not in ("V1", "V2"):  # not in a set: an untrusted value may have no hash
             raise InvalidInputError(f"manifest has the unknown storage layout {layout!r}")
 
 
@@ -126,7 +129,9 @@ class _Window:
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._scan = json.JSONDecoder(object_pairs_hook=_unique_object, parse_constant=_refuse_constant).raw_decode
+        self._scan = json.JSONDecoder(
+            object_pairs_hook=_unique_object, parse_constant=_refuse_constant, parse_float=_parse_float
+        ).raw_decode
         self._text = ""
         self._at = 0
         self._ended = False
@@ -164,18 +169,27 @@ class _Window:
         while True:
             try:
                 value, end = self._scan(self._text, self._at)
+                if self._text.find("\\u", self._at, end) >= 0:
+                    _dumps(value).encode()  # the text is valid, but an escape can stand for half a surrogate pair
             except json.JSONDecodeError as error:
+                if len(self._text) - self._at > _MAX_TOKEN:
+                    raise InvalidInputError(f"manifest is not valid JSON, or too long: {error.msg}") from error
                 if not self._more():
                     raise InvalidInputError(f"manifest is not valid JSON: {error.msg}") from error
             except RecursionError as error:
                 raise InvalidInputError("manifest is nested too deeply") from error
+            except UnicodeEncodeError as error:
+                raise InvalidInputError("manifest has text that is not valid Unicode") from error
+            except ValueError as error:
+                raise InvalidInputError("manifest has a number that is too long") from error
             else:
-                # A number at the end of the window may go on in the next chunk.
-                if end < len(self._text) or not self._more():
-                    self._at = end
+                length = end - self._at
+                if length > _MAX_TOKEN:
+                    raise InvalidInputError("manifest has an entry that is too long")
+                # A number at the end of the window may go on in the next chunk: "1" is also the start of "1e+5".
+                if end + 2 < len(self._text) or not self._more():
+                    self._at += length
                     return cast("JsonValue", value)
-            if len(self._text) - self._at > _MAX_TOKEN + (1 << 20):
-                raise InvalidInputError("manifest has an entry that is too long")
 
     def _expect(self, char: str) -> None:
         if self._peek() != char:
@@ -218,6 +232,13 @@ def _unique_object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     if len(members) != len(pairs):
         raise InvalidInputError("manifest has the same key twice in one object")
     return members
+
+
+def _parse_float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise InvalidInputError(f"manifest contains the number {text[:40]}, which is out of range")
+    return value
 
 
 def _refuse_constant(name: str) -> JsonValue:

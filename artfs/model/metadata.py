@@ -19,18 +19,27 @@ def parse_metadata(value: object) -> dict[str, JsonValue]:
         raise InvalidInputError(f"metadata is a JSON object, not {type(value).__name__}")
     if len(value) > MAX_KEYS:
         raise InvalidInputError(f"metadata has {len(value)} keys: at most {MAX_KEYS} are allowed at the top")
-    return {_key(key): _parse(item, str(key)) for key, item in value.items()}
+    try:
+        return {_key(key): _parse(item, str(key)) for key, item in value.items()}
+    except RecursionError as error:
+        raise InvalidInputError("metadata is nested too deeply") from error
+    except UnicodeEncodeError as error:  # half a surrogate pair, which JSON can escape and nothing can write
+        raise InvalidInputError(f"metadata has {error.object!r}, which is not valid Unicode") from error
 
 
 def _key(key: object) -> str:
     if not isinstance(key, str):
         raise InvalidInputError(f"metadata key {key!r} is not a string")
+    key.encode()
     return key
 
 
 def _parse(value: object, where: str) -> JsonValue:
     match value:
-        case None | bool() | int() | str():
+        case None | bool() | int():
+            return value
+        case str():
+            value.encode()
             return value
         case float():
             if math.isinf(value):

@@ -16,10 +16,10 @@ LATEST = "latest"
 MAX_LENGTH = 128
 
 _COLLECTION = re.compile(r"[a-zA-Z0-9_\-.]+")
-_VERSION = re.compile(r"v(0|[1-9]\d*)")
+_VERSION = re.compile(r"v(0|[1-9][0-9]*)")  # not \d: int() reads the digits of every script
 _VERSION_LIKE = re.compile(r"v\d+")
 _TAG = re.compile(r"[-\w]+( +[-\w]+)*")
-_TYPE = re.compile(r"[-\w]+( *[-.\w]+)*")
+_TYPE = re.compile(r"[-\w]([-.\w ]*[-.\w])?")  # W&B's [-\w]+([ ]*[-.\w]+)* takes exponential time to refuse
 _PROJECT_FORBIDDEN = re.compile(r"[/\\#?%:\r\n]")
 
 
@@ -33,7 +33,11 @@ def _parse_component(kind: str, text: str) -> str:
         raise InvalidInputError(f"{kind} {text!r}: a name cannot contain '/' or control characters")
     if len(text) > MAX_LENGTH:
         raise InvalidInputError(f"{kind} {text[:40]!r}...: a name has at most {MAX_LENGTH} characters")
-    if len(text.encode(errors="surrogatepass")) > 255:
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(f"{kind} {text!r}: a name is valid Unicode") from error
+    if length > 255:
         raise InvalidInputError(f"{kind} {text[:40]!r}...: a name has at most 255 bytes")
     return text
 

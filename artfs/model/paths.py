@@ -28,9 +28,10 @@ def parse_entry_path(text: str) -> EntryPath:
         return EntryPath(text)
     if "\0" in text:
         raise InvalidInputError(f"entry path {text!r} contains a NUL byte")
-    if text.startswith("/") or _DRIVE.match(text):
-        raise InvalidInputError(f"entry path {text!r} is absolute: entry paths are relative to the version")
     parts = [part for part in text.split("/") if part not in {"", "."}]
+    path = "/".join(parts)
+    if text.startswith("/") or _DRIVE.match(path):
+        raise InvalidInputError(f"entry path {text!r} is absolute: entry paths are relative to the version")
     if not parts:
         raise InvalidInputError(f"entry path {text!r} names no file")
     if ".." in parts:
@@ -43,7 +44,7 @@ def parse_entry_path(text: str) -> EntryPath:
         raise InvalidInputError(f"entry path {text[:80]!r}... has a name longer than {MAX_NAME_BYTES} bytes")
     if sum(lengths) + len(lengths) - 1 > MAX_PATH_BYTES:
         raise InvalidInputError(f"entry path {text[:80]!r}... is longer than {MAX_PATH_BYTES} bytes")
-    return EntryPath("/".join(parts))
+    return EntryPath(path)
 
 
 def join(directory: str, name: str) -> str:

@@ -29,12 +29,12 @@ def file_uri_path(uri: str) -> PurePosixPath:
     W&B writes the path unescaped below a directory reference, so only a URI that holds escapes is unquoted.
     """
     if uri_scheme(uri) != FILE_SCHEME:
-        raise InvalidInputError(f"{uri!r} is not a file:// URI")
+        raise InvalidInputError(f"{redact(uri)!r} is not a file:// URI")
     rest = uri[len("file://") :]
     host, slash, _ = rest.partition("/")
     if host not in {"", "localhost"} or not slash:
         raise InvalidInputError(f"{uri!r} names no absolute local path", hint="write file:///absolute/path")
-    path = PurePosixPath(unquote(rest[len(host) :]) if "%" in rest else rest[len(host) :])
+    path = PurePosixPath(unquote(rest[len(host) :], errors="surrogateescape"))  # as os.fsdecode: any bytes are a name
     if "\0" in str(path) or ".." in path.parts:
         raise InvalidInputError(f"{uri!r} contains '..' or a NUL byte")
     return path
@@ -49,6 +49,9 @@ def redact(uri: str) -> str:
     """Return the URI without user, password, query and fragment, for messages and logs."""
     if uri_scheme(uri) is None:
         return uri
-    parts = urlsplit(uri)
-    host = parts.hostname or ""
-    return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname or "", f":{parts.port}" if parts.port else ""
+    except ValueError:  # no valid host or port: nobody can tell where a password ends
+        return f"{uri_scheme(uri)}://..."
+    return f"{parts.scheme}://{host}{port}{parts.path}"

@@ -143,11 +143,15 @@ class NewVersion:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A version index that belongs to one commit. ``existing``: `reserve` found nothing new to commit."""
+    """A version index that belongs to one commit.
+
+    ``existing``: nothing is left to commit, the version is COMMITTED. ``own``: by this commit, earlier; else it has the same content.
+    """
 
     id: str
     index: int
     existing: bool
+    own: bool
 
 
 class Registry(Protocol):
@@ -205,7 +209,7 @@ class Registry(Protocol):
         """Remove an entity without projects; NotEmptyError, NotFoundError."""
 
     def remove_project(self, entity: str, project: str) -> None:
-        """Remove a project without collections; NotEmptyError, NotFoundError."""
+        """Remove a project without collections and runs; NotEmptyError, NotFoundError."""
 
     def remove_collection(self, collection: CollectionRef) -> None:
         """Remove a collection that never had a version; NotEmptyError, NotFoundError."""

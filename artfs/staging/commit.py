@@ -9,10 +9,11 @@ Blobs come before the manifest, the manifest before the version: who sees a vers
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from artfs.errors import ArtfsError, BusyError, InvalidInputError, UnreachableError
 from artfs.model.digest import Algorithm, Digest, version_digest
@@ -21,8 +22,10 @@ from artfs.model.names import LATEST, parse_alias, version_name
 from artfs.model.paths import EntryPath, parse_entry_path
 from artfs.registry.port import ManifestFile, NewVersion
 from artfs.staging.hashing import Hashed, hash_files, unchanged
+from artfs.staging.journal import Journal
 from artfs.staging.progress import CommitInterrupted
 from artfs.staging.scan import scan
+from artfs.staging.upload import upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,6 +72,7 @@ class Committer:
         threads: int,
         algorithm: Algorithm = Algorithm.MD5,
         on_step: Callable[[str], None] = lambda _: None,
+        keep: Callable[[Entry, Path, Sequence[bytes]], None] | None = None,
     ) -> None:
         self._registry = registry
         self._store = store
@@ -76,24 +80,24 @@ class Committer:
         self._threads = threads
         self._algorithm = algorithm
         self._on_step = on_step
+        self._keep = keep
 
     @staticmethod
     def is_frozen(draft: Draft) -> bool:
         """Whether a commit of the draft was begun and has not ended."""
-        return draft.database.get("commit") is not None
+        return Journal.load(draft) is not None
 
-    @staticmethod
-    def aliases(draft: Draft) -> list[str]:
-        """Return the aliases that the commit of a frozen draft gives to the version."""
-        journal = cast("dict[str, list[str]]", draft.database.get("commit") or {})
-        return list(journal.get("aliases", []))
-
-    def freeze(self, draft: Draft, aliases: Sequence[str]) -> None:
+    def freeze(self, draft: Draft, wanted: Journal) -> None:
         """Begin a commit: from here on it is resumed until it succeeds or fails for good. InvalidInputError."""
-        names = [parse_alias(alias) for alias in dict.fromkeys(aliases)]
-        with draft.database.transaction():
-            draft.database.set("commit", {"aliases": [name for name in names if name != LATEST]})
-            draft.error = None
+        names = tuple(name for alias in dict.fromkeys(wanted.aliases) if (name := parse_alias(alias)) != LATEST)
+        draft.hold_space()
+        try:
+            with draft.database.transaction():
+                dataclasses.replace(wanted, aliases=names).begin(draft)
+                draft.error = None
+        except ArtfsError:
+            draft.give_space()
+            raise
         self._on_step("frozen")
 
     def run(self, draft: Draft, progress: Progress) -> CommitResult:
@@ -107,46 +111,74 @@ class Committer:
         except (UnreachableError, CommitInterrupted):
             raise
         except ArtfsError as error:
-            self._registry.abandon(draft.id)
-            with draft.database.transaction():
-                draft.database.set("commit", None)
-                draft.error = f"{error.message}" + (f" ({error.hint})" if error.hint else "")
+            self._give_back(draft, error)
             raise
 
+    def _give_back(self, draft: Draft, error: ArtfsError) -> None:
+        """Make a draft whose commit failed an ordinary draft again, also where the disk is full or the registry fails."""
+        draft.give_space()
+        with contextlib.suppress(ArtfsError):  # the next commit of the draft does it, if this one cannot
+            journal = Journal.load(draft)
+            if journal is not None:
+                self._registry.abandon(journal.client_id)
+        with draft.database.transaction():
+            Journal.clear(draft)
+            draft.error = f"{error.message}" + (f" ({error.hint})" if error.hint else "")
+
+    def _begin(self, draft: Draft) -> Journal:
+        """Drop what an earlier commit of the draft may have left reserved: the draft can have changed since it failed."""
+        journal = Journal.load(draft)
+        if journal is None:
+            raise InvalidInputError(f"draft {draft.name!r} is not frozen")
+        if journal.failed is not None:
+            self._registry.abandon(journal.failed)
+            journal = dataclasses.replace(journal, failed=None)
+            journal.save(draft)
+        return journal
+
     def _run(self, draft: Draft, progress: Progress) -> CommitResult:
+        journal = self._begin(draft)
+        description = draft.description if journal.description is None else journal.description
+        metadata = draft.metadata if journal.metadata is None else journal.metadata
         content = self._gather(draft, progress)
         size = sum(entry.size for entry in content.entries)
         digest = version_digest(((entry.path, entry.digest) for entry in content.entries), self._algorithm)
         reservation = self._registry.reserve(
             NewVersion(
-                client_id=draft.id,
+                client_id=journal.client_id,
                 collection=draft.collection,
-                type=draft.type,
+                type=draft.type if journal.type is None else journal.type,
                 digest=digest,
                 algorithm=self._algorithm,
                 size=size,
                 file_count=len(content.entries),
-                description=draft.description,
-                metadata=draft.metadata,
+                description=description,
+                metadata=metadata,
             )
         )
         self._on_step("reserved")
         warnings = content.warnings
-        if reservation.existing:
-            ref = draft.collection.at(version_name(reservation.index))
-            aliases = self.aliases(draft)
+        ref = draft.collection.at(version_name(reservation.index))
+        if (
+            reservation.own and reservation.existing
+        ):  # published before a crash, with its aliases, which may have moved since
+            version, created = self._registry.version(ref), True
+        elif reservation.existing:
+            aliases = journal.aliases
             version = self._registry.add_aliases(ref, aliases) if aliases else self._registry.version(ref)
             created = False
         else:
-            self._adopt(draft, content.hashed, progress)
+            self._store_files(draft, content.hashed, progress)
             manifest = self._store_manifest(content.entries)
             progress.begin("publishing")
-            version = self._registry.publish(draft.id, manifest, self.aliases(draft))
+            version = self._registry.publish(journal.client_id, manifest, journal.aliases)
             created = version.id == reservation.id
             self._on_step("published")
-        if not created:
+        if created:
+            self._keep_files(draft, content.hashed)
+        else:
             warnings += (f"nothing new: the content is that of {version.collection}:{version_name(version.index)}",)
-            if draft.description is not None or draft.metadata:
+            if description is not None or metadata:
                 warnings += ("its description and metadata were not recorded: set them on that version instead",)
         draft.discard()
         self._on_step("discarded")
@@ -167,6 +199,8 @@ class Committer:
         if not entries:
             raise InvalidInputError("the draft is empty", hint="write files into it first")
         entries.sort(key=lambda entry: entry.path)
+        if linked or copies:
+            _refuse_conflicts(entries)
         self._on_step("hashed")
         return _Content(hashed, entries, found.warnings(), count)
 
@@ -183,7 +217,29 @@ class Committer:
                         linked.append(meaning)
             except InvalidInputError as error:
                 found.problems.append(error.message)
+        for wanted in draft.references:
+            linked += self._links.expand(
+                wanted.path, wanted.uri, checksum=wanted.checksum, max_objects=wanted.max_objects
+            )
         return linked, copies
+
+    def _store_files(self, draft: Draft, hashed: Sequence[Hashed], progress: Progress) -> None:
+        if self._store.local:
+            self._adopt(draft, hashed, progress)
+        else:
+            upload(draft, hashed, self._store, progress)
+            self._on_step("adopted")
+
+    def _keep_files(self, draft: Draft, hashed: Sequence[Hashed]) -> None:
+        """Hand the files over that are in a store elsewhere by now, so that this machine need not fetch what it has just had."""
+        if self._keep is None:
+            return
+        for one in hashed:
+            if one.item.size:
+                path = Path(draft.tree.local_path(one.item.path))
+                with contextlib.suppress(OSError):  # then it is fetched
+                    checksums = [one.blocks[at : at + 32] for at in range(0, len(one.blocks), 32)]
+                    self._keep(one.entry, path, checksums or [Digest.of(path.read_bytes(), Algorithm.BLAKE3).raw])
 
     def _adopt(self, draft: Draft, hashed: Sequence[Hashed], progress: Progress) -> None:
         """Move the files of the draft into the store. Each is bound to its entry before it leaves."""
@@ -215,3 +271,20 @@ class Committer:
         self._store.sync()
         self._on_step("stored")
         return ManifestFile(digest, size)
+
+
+def _refuse_conflicts(entries: Sequence[Entry]) -> None:
+    """Refuse paths that come twice, or are a file and a directory: a link may stand for what is there already."""
+    paths: set[str] = set()
+    for entry in entries:
+        if entry.path in paths:
+            raise InvalidInputError(
+                f"{entry.path} comes twice: as a file, and as what a reference or a symlink stands for"
+            )
+        paths.add(entry.path)
+    for path in paths:
+        directory = path.rpartition("/")[0]
+        while directory:
+            if directory in paths:
+                raise InvalidInputError(f"{directory} is a file, and a directory with {path} in it")
+            directory = directory.rpartition("/")[0]

@@ -1,23 +1,26 @@
 """Drafts on disk: made, owned, renamed, discarded.
 
-``<root>/<registry id>/<draft id>/`` holds ``lock``, ``draft.sqlite`` and ``tree/``. Whoever holds the lock (flock) owns the draft; the
-kernel lets go of it when the process ends, however it ends, and the next process takes the draft over. A draft gets its name by a rename
-when it is whole and loses it by a rename before it is removed, so what a crash leaves is either a draft or rubbish.
+``<root>/<registry id>/<draft id>/`` holds ``lock``, ``draft.sqlite``, ``tree/``, and ``ballast`` while it is committed. Whoever holds
+the lock (flock) owns the draft; the kernel lets go of it when the process ends, however it ends, and the next process takes the draft
+over. A draft gets its name by a rename when it is whole and loses it by a rename before it is removed, so what a crash leaves is either
+a draft or rubbish.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import logging
 import os
 import shutil
 import threading
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from artfs.errors import ExistsError, NoSpaceError, UnreachableError
+from artfs.errors import ExistsError, IntegrityError, NoSpaceError, NotFoundError, UnreachableError
 from artfs.model.digest import Digest
 from artfs.model.names import CollectionRef
 from artfs.registry.port import ManifestFile
@@ -32,7 +35,10 @@ if TYPE_CHECKING:
     from artfs.model.entry import JsonValue
     from artfs.model.names import ArtifactRef
 
+log = logging.getLogger(__name__)
+
 _NEW, _TRASH = ".new-", ".trash-"
+_BALLAST_SIZE = 256 << 10  # bytes: some pages in the logs of the draft's database and the registry's
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,16 @@ class Base:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class DraftReference:
+    """A URI and where in the version what it stands for goes; the empty path is the root."""
+
+    uri: str
+    path: str
+    checksum: bool
+    max_objects: int
+
+
 class Draft:
     """A draft that this process owns. Its properties are kept in its database."""
 
@@ -55,8 +71,11 @@ class Draft:
         self.directory = directory
         self._lock = lock
         self._forget = forget
+        self._ballast = directory / "ballast"
         self.database = DraftDatabase(directory / "draft.sqlite")
-        about = cast("dict[str, str]", self.database.get("draft"))
+        about = cast("dict[str, str] | None", self.database.get("draft"))
+        if about is None:
+            raise IntegrityError(f"draft {directory} is damaged: it does not say what it is")
         self.collection = CollectionRef(about["entity"], about["project"], about["collection"])
         self.created_at = datetime.fromisoformat(about["created_at"])
         self.base = self._load_base()
@@ -109,6 +128,16 @@ class Draft:
         self.database.set("metadata", dict(value) or None)
 
     @property
+    def references(self) -> list[DraftReference]:
+        """The references that the commit adds beside the symlinks of the draft."""
+        found = cast("list[dict[str, Any]]", self.database.get("references") or [])
+        return [DraftReference(**one) for one in found]
+
+    def add_reference(self, reference: DraftReference) -> None:
+        """Let the commit add a reference."""
+        self.database.set("references", [asdict(one) for one in (*self.references, reference)])
+
+    @property
     def error(self) -> str | None:
         """Why the last commit failed."""
         return cast("str | None", self.database.get("error"))
@@ -121,6 +150,32 @@ class Draft:
     def transient(self) -> bool:
         """Whether the draft is the work of one command, and rubbish if that ended before it was frozen."""
         return bool(self.database.get("transient"))
+
+    def hold_space(self) -> None:
+        """Take the space on the disk that giving up a commit needs, before the commit begins to fill it; NoSpaceError."""
+        try:
+            descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, _BALLAST_SIZE)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self.give_space()
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise NoSpaceError(
+                    f"no space left to commit draft {self.name!r}",
+                    hint=f"free some space on the disk of {self.directory.parent}",
+                ) from error
+            raise UnreachableError(f"draft {self.directory} cannot be used: {error.strerror}") from error
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the draft was committed, discarded, or given to another process."""
+        return self._lock < 0
+
+    def give_space(self) -> None:
+        """Give back what `hold_space` took."""
+        self._ballast.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Remove the draft and everything in it."""
@@ -168,7 +223,7 @@ class Drafts:
             self._describe(new, collection, name, base, transient=transient)
             directory = new.rename(self._directory / draft_id)
         except OSError as error:
-            if error.errno == 28:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise NoSpaceError(f"no space left for a draft in {self._directory}") from error
             raise UnreachableError(f"a draft cannot be made in {self._directory}: {error.strerror}") from error
         return self._own(directory, lock)
@@ -201,7 +256,7 @@ class Drafts:
                 )
 
     def acquire(self) -> list[Draft]:
-        """Take over every draft that no process owns, and return them. Rubbish is removed."""
+        """Take over every draft that no process owns, and return them. Rubbish is removed, a damaged draft is left alone."""
         taken = []
         for directory in sorted(self._directory.iterdir()):
             with self._guard:
@@ -214,7 +269,15 @@ class Drafts:
                 os.close(lock)
                 remove_tree(directory)
                 continue
-            draft = self._own(directory, lock)
+            try:
+                draft = self._own(directory, lock)
+            except (
+                IntegrityError,
+                NotFoundError,
+                UnreachableError,
+            ) as error:  # must not keep the other drafts, and the mount, away
+                log.error("the draft in %s is left alone: %s; its files are in tree/ there", directory, error)  # noqa: TRY400
+                continue
             if draft.transient and draft.database.get("commit") is None:
                 draft.discard()
             else:

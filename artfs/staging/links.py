@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote, urlsplit
 
-from artfs.errors import ArtfsError, InvalidInputError, NotFoundError
-from artfs.model.digest import Algorithm, Digest
+from artfs.errors import ArtfsError, InvalidInputError, NotFoundError, UnreachableError
 from artfs.model.entry import Entry
 from artfs.model.names import CollectionRef
 from artfs.model.paths import join, parse_entry_path
-from artfs.model.reference import FILE_SCHEME, file_uri_path, redact, uri_scheme
+from artfs.model.reference import redact, uri_scheme
+from artfs.storage.resolver import MAX_OBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,21 +26,17 @@ if TYPE_CHECKING:
     from artfs.registry.port import Registry, Version
     from artfs.staging.drafts import Draft
     from artfs.staging.items import Item
-    from artfs.storage.port import Source
+    from artfs.storage.resolver import Found
 
 _STAGING = ".staging"
-_HASH_PIECE = 1 << 20
 _MAX_HOPS = 40  # as the kernel
 
 
 class References(Protocol):
-    """What a commit needs of the references of this machine."""
+    """What a commit needs of references."""
 
-    def open_path(self, path: Path) -> Source:
-        """Open a local file as the source of a reference."""
-
-    def walk(self, path: Path) -> Iterator[tuple[str, Path]]:
-        """Yield the files at or below a path with their relative paths."""
+    def expand(self, uri: str, *, checksum: bool, max_objects: int) -> Iterator[Found]:
+        """Yield what a URI stands for."""
 
 
 class Links:
@@ -65,6 +62,8 @@ class Links:
         """
         try:
             yield from self._resolve(draft, link.path, link.path, draft.tree.readlink(link.path), 0)
+        except UnreachableError:
+            raise  # the link may be fine: the commit is tried again
         except ArtfsError as error:
             target = redact(draft.tree.readlink(link.path))
             raise InvalidInputError(f"{link.path} -> {target}: {error.message}") from error
@@ -74,7 +73,7 @@ class Links:
         if hops > _MAX_HOPS:
             raise InvalidInputError("too many symlinks, or a cycle of them")
         if uri_scheme(target) is not None:
-            yield from self._reference(path, target)
+            yield from self.expand(path, target)
             return
         inside = self._inside_mount(draft, at, target)
         names = inside.split("/") if inside else []
@@ -123,25 +122,8 @@ class Links:
         for entry in index.entries(node.number):
             yield dataclasses.replace(entry, path=parse_entry_path(join(path, entry.path[len(inner) :].lstrip("/"))))
 
-    def _reference(self, path: str, uri: str) -> Iterator[Entry]:
-        if uri_scheme(uri) != FILE_SCHEME:
-            raise InvalidInputError("references can be file:// URIs and paths inside the mount")
-        root = Path(file_uri_path(uri))
-        if not root.exists():
-            raise NotFoundError(f"{root} does not exist")
-        for relative, file in self._references.walk(root):
-            # Below a directory the URI is that of the directory with the plain relative path, as W&B writes it.
-            ref = root.as_uri() if not relative else f"{root.as_uri()}/{relative}"
-            digest, size = self._digest(file)
-            yield Entry(parse_entry_path(join(path, relative)), digest, size, ref=ref)
-
-    def _digest(self, file: Path) -> tuple[str, int]:
-        source = self._references.open_path(file)
-        try:
-            hasher, offset = Algorithm.MD5.hasher(), 0
-            while data := source.read(offset, _HASH_PIECE):
-                hasher.update(data)
-                offset += len(data)
-        finally:
-            source.close()
-        return Digest(Algorithm.MD5, hasher.digest()).base64, offset
+    def expand(self, path: str, uri: str, *, checksum: bool = True, max_objects: int = MAX_OBJECTS) -> Iterator[Entry]:
+        """Yield the entries that a URI stands for, at or below a path; the empty path is the root of the version."""
+        for found in self._references.expand(uri, checksum=checksum, max_objects=max_objects):
+            place = parse_entry_path(join(path, found.path) or PurePosixPath(unquote(urlsplit(uri).path)).name)
+            yield Entry(place, found.digest, found.size, ref=found.ref, extra=found.extra)

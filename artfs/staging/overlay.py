@@ -10,6 +10,7 @@ ever a symlink. Changing operations are called by one thread at a time; looking 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -21,7 +22,7 @@ from artfs.staging.items import Item, local_item
 from artfs.staging.marks import WHITEOUT, Mark, MarkKind, Marks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from artfs.cache.index import ManifestIndex, Node
@@ -80,12 +81,17 @@ class Overlay:
                     items[node.name] = self._shown(join(path, node.name), node)
         return [items[name] for name in sorted(items)]
 
-    def walk(self, path: str = "") -> Iterator[Item]:
-        """Yield everything below a directory, each directory before what is in it, a directory's worth at a time."""
-        for item in self.children(path):
+    def walk(self, closed: Callable[[Item], bool] = lambda _: False) -> Iterator[Item]:
+        """Yield everything in the tree, each directory before what is in it; nothing is looked for in ``closed`` directories."""
+        pending = [iter(self.children(""))]
+        while pending:
+            item = next(pending[-1], None)
+            if item is None:
+                pending.pop()
+                continue
             yield item
-            if item.kind == "dir":
-                yield from self.walk(item.path)
+            if item.kind == "dir" and not closed(item):
+                pending.append(iter(self.children(item.path)))
 
     def readlink(self, path: str) -> str:
         """Return the target of a symlink."""
@@ -213,7 +219,8 @@ class Overlay:
         if item.kind == "dir":
             self._ensure_directory(path)
             return
-        os.makedirs(self._temporary, mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._temporary, 0o700)  # not makedirs: a draft that is gone does not come back
         temporary = f"{self._temporary}/{uuid.uuid4().hex}"
         try:
             with open(temporary, "xb") as file:

@@ -53,13 +53,21 @@ def scan(tree: Overlay, progress: Progress) -> Scan:
     found = Scan()
     progress.begin("scanning")
     parents: set[str] = set()
-    for item in tree.walk():
+
+    def closed(item: Item) -> bool:
+        return _forbidden(tree, item)
+
+    root = tree.lookup("")
+    if root is not None and closed(root):
+        found.problems.append("its directory cannot be listed: permission denied")
+        return found
+    for item in tree.walk(closed):
         progress.advance(files=1)
         parents.add(item.path.rpartition("/")[0])
-        if item.kind == "dir":
+        problem = _problem(tree, item)
+        if item.kind == "dir" and not problem:
             found.empty_directories.append(item.path)
             continue
-        problem = _problem(tree, item)
         if problem:
             found.problems.append(problem)
         elif item.kind == "symlink":
@@ -75,12 +83,20 @@ def scan(tree: Overlay, progress: Progress) -> Scan:
 
 
 def _problem(tree: Overlay, item: Item) -> str:
+    if item.kind == "dir":  # its name is checked with those of its files
+        return f"{item.path}/ cannot be listed: permission denied" if _forbidden(tree, item) else ""
     try:
         parse_entry_path(item.path)
     except InvalidInputError as error:
         return error.message
     if item.kind == "special":
         return f"{item.path} is a device, a socket or a fifo"
-    if item.kind == "file" and item.local and not os.access(tree.local_path(item.path), os.R_OK, effective_ids=True):
+    if item.kind == "file" and _forbidden(tree, item):
         return f"{item.path} cannot be read: permission denied"
     return ""
+
+
+def _forbidden(tree: Overlay, item: Item) -> bool:
+    """Whether this process may not look into a local file or directory."""
+    wanted = os.R_OK | os.X_OK if item.kind == "dir" else os.R_OK
+    return item.local and not os.access(tree.local_path(item.path), wanted, effective_ids=True)

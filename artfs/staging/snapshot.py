@@ -34,6 +34,8 @@ def fill(draft: Draft, source: Path, threads: int, progress: Progress) -> None:
     """Copy a directory, or a single file under its own name, into an empty draft. InvalidInputError names what cannot be."""
     if not source.exists():
         raise NotFoundError(f"{source} does not exist")
+    if not (source.is_dir() or source.is_file()):
+        raise InvalidInputError(f"{source} is a device, a socket or a fifo")
     files = (
         [(source, source.name)] if not source.is_dir() else list(_walk(source, "", {os.path.realpath(source)}, draft))
     )
@@ -42,7 +44,7 @@ def fill(draft: Draft, source: Path, threads: int, progress: Progress) -> None:
 
     def copy(file: Path, path: str, size: int) -> None:
         progress.check()
-        _copy(file, Path(draft.tree.local_path(path)))
+        _copy(file, Path(draft.tree.local_path(path)), progress)
         progress.advance(1, size)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="artfs-copy") as pool:
@@ -81,9 +83,9 @@ def _walk(directory: Path, prefix: str, above: set[str], draft: Draft) -> Iterat
             raise InvalidInputError(f"{file} is a device, a socket or a fifo")
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path, progress: Progress) -> None:
     try:
-        clone(source, target)
+        clone(source, target, progress.check)
         found = source.stat()
         target.chmod(stat.S_IMODE(found.st_mode) | 0o400)
         os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))

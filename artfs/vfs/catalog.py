@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
+from artfs.errors import ArtfsError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
@@ -30,6 +32,18 @@ class _Answer:
     expires: float
 
 
+class _Question:
+    """A question on its way, and what came of it: neither an answer nor an error if who asked was cancelled."""
+
+    __slots__ = ("answer", "done", "epoch", "error")
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.done = trio.Event()
+        self.answer: _Answer | None = None
+        self.error: ArtfsError | None = None
+
+
 class Catalog:
     """The registry behind a memory with a TTL (seconds)."""
 
@@ -38,7 +52,7 @@ class Catalog:
         self._ttl = ttl
         self._limiter = trio.CapacityLimiter(MAX_QUESTIONS)
         self._answers: dict[Hashable, _Answer] = {}
-        self._asking: dict[Hashable, trio.Lock] = {}
+        self._asking: dict[Hashable, _Question] = {}
         self._epoch = 0
 
     async def call(self, question: Callable[..., T], *arguments: object) -> T:
@@ -89,16 +103,29 @@ class Catalog:
         return answer.value  # type: ignore[return-value]
 
     async def _refresh(self, question: Hashable, ask: Callable[[], T]) -> _Answer:
-        lock = self._asking.setdefault(question, trio.Lock())
-        async with lock:
-            answer = self._answers.get(question)
-            if answer is None or answer.expires <= trio.current_time():
-                epoch, asked = self._epoch, trio.current_time()
-                answer = _Answer(await self.call(ask), asked + self._ttl)
-                if epoch == self._epoch:  # else a change came meanwhile: the answer is good for this caller only
-                    if len(self._answers) >= _MAX_ANSWERS:
-                        self._answers.clear()
-                    self._answers[question] = answer
-        if not lock.statistics().tasks_waiting:
-            self._asking.pop(question, None)
+        epoch = self._epoch
+        while (asking := self._asking.get(question)) is not None:
+            await asking.done.wait()
+            if asking.epoch >= epoch:  # else it was asked before a change that the caller may know of
+                if asking.error is not None:
+                    raise asking.error
+                if asking.answer is not None:
+                    return asking.answer
+        asking = self._asking[question] = _Question(self._epoch)
+        try:
+            return await self._answer(question, asking, ask)
+        except ArtfsError as error:
+            asking.error = error
+            raise
+        finally:
+            del self._asking[question]
+            asking.done.set()
+
+    async def _answer(self, question: Hashable, asking: _Question, ask: Callable[[], T]) -> _Answer:
+        asked = trio.current_time()
+        answer = asking.answer = _Answer(await self.call(ask), asked + self._ttl)
+        if asking.epoch == self._epoch:  # else a change came meanwhile: the answer is good for those who wait only
+            if len(self._answers) >= _MAX_ANSWERS:
+                self._answers.clear()
+            self._answers[question] = answer
         return answer

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import trio
 
 from artfs.errors import ArtfsError, BusyError, ExistsError, NotFoundError, UnreachableError
 from artfs.model.names import LATEST, CollectionRef
+from artfs.staging.journal import Journal
 from artfs.staging.progress import CommitInterrupted, Progress
 from artfs.vfs.namespace import Kind
 
@@ -68,7 +69,7 @@ class Commits:
         self._nursery = nursery
         self._jobs: dict[str, Job] = {}
         self._limiter = trio.CapacityLimiter(MAX_COMMITS)
-        self._stopping = False
+        self._stopping = trio.Event()
         self.gone: Callable[[Draft], None] = lambda _: None
 
     @property
@@ -112,25 +113,26 @@ class Commits:
         self.gone(draft)
         await trio.to_thread.run_sync(draft.discard)
 
-    def start(self, draft: Draft, name: str, aliases: Sequence[str]) -> Job:
+    def start(self, draft: Draft, name: str, wanted: Journal) -> Job:
         """Freeze a draft, journal the commit and let it run. InvalidInputError, ExistsError, BusyError."""
         if any(job.name == name for job in self.committing(draft.collection)):
             raise ExistsError(f"a commit named {name!r} is under way in {draft.collection}")
-        if self._stopping:
+        if self._stopping.is_set():
             raise BusyError("the mount is ending")
-        self._committer.freeze(draft, aliases)
-        return self._launch(draft, name, aliases)
+        self._committer.freeze(draft, replace(wanted, name=name))
+        return self._launch(draft, name, wanted.aliases)
 
     def resume(self) -> None:
         """Go on with the commits that an earlier process left."""
         for draft in self._drafts.owned():
-            if self._committer.is_frozen(draft) and draft.id not in self._jobs:
+            journal = Journal.load(draft)
+            if journal is not None and draft.id not in self._jobs:
                 log.info("resuming the commit of draft %r of %s", draft.name, draft.collection)
-                self._launch(draft, draft.name, self._committer.aliases(draft))
+                self._launch(draft, journal.name or draft.name, journal.aliases)
 
     def stop(self) -> None:
         """Ask running commits to stop at their next step; they are resumed by the next mount."""
-        self._stopping = True
+        self._stopping.set()
         for job in self._jobs.values():
             job.progress.cancelled.set()
 
@@ -147,7 +149,7 @@ class Commits:
     async def _run(self, job: Job) -> None:
         delay = _FIRST_RETRY
         try:
-            while not self._stopping:
+            while not self._stopping.is_set():
                 try:
                     job.result = await trio.to_thread.run_sync(
                         self._committer.run, job.draft, job.progress, limiter=self._limiter
@@ -161,7 +163,8 @@ class Commits:
                             "the commit of draft %r of %s waits: %s", job.draft_name, job.draft.collection, error
                         )
                     job.waiting_for = error.message
-                    await trio.sleep(delay)
+                    with trio.move_on_after(delay):
+                        await self._stopping.wait()
                     delay = min(2 * delay, _LAST_RETRY)
                 except ArtfsError as error:
                     log.error("the commit of draft %r of %s failed: %s", job.draft_name, job.draft.collection, error)  # noqa: TRY400 - the message says it all

@@ -82,8 +82,8 @@ class DraftNodes:
         node = self._by_key.get((draft.id, item.key))
         if node is None:
             node = self._by_name.get(place)
-            if node is not None and node.kind == item.kind and node.key is not None and node.key[0] != item.key[0]:
-                # Copied up, or adopted by the store: the same file with its bytes elsewhere.
+            if node is not None and node.key is not None and node.kind == item.kind and _moved(node, item):
+                # Copied up, or adopted by the store, or both: the same file with its bytes elsewhere.
                 del self._by_key[draft.id, node.key]
                 node.key = item.key
             else:
@@ -154,6 +154,10 @@ class DraftNodes:
         self._nodes[node.ino] = node
         return node
 
+    def drop_unused(self, node: DraftNode) -> None:
+        """Let go of a node that was made for an answer in which the kernel was not told of it."""
+        self._drop_if_unused(node)
+
     def _drop_if_unused(self, node: DraftNode) -> None:
         used = node.lookups > 0 or node.handles or node.children or self._roots.get(node.draft.id) is node
         if used or self._nodes.pop(node.ino, None) is None:
@@ -165,3 +169,8 @@ class DraftNodes:
             parent.children -= 1
             self._drop_if_unused(parent)
         node.names.clear()
+
+
+def _moved(node: DraftNode, item: Item) -> bool:
+    """Whether what lies under a known name is still the node's file; of a file with several names, only one stays the node."""
+    return len(node.names) == 1 or (node.key is not None and node.key[0] != item.key[0])

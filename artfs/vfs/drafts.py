@@ -38,6 +38,7 @@ KEEP = 3600.0
 """For how long (seconds) the kernel keeps names and attributes of a draft."""
 
 MAX_DISK_CALLS = 8
+_BIG = 64 << 20  # bytes: a file that the disk takes a while to remove
 _RELEASE_WAIT = 2.0  # seconds: a close() reaches the daemon after the program has gone on
 
 
@@ -78,6 +79,7 @@ class DraftTree:
         self._parent_of = parent_of
         self._owner = owner
         self._euid = os.geteuid()
+        self._roots_seen: dict[str, Item] = {}
         self._nodes = DraftNodes()
         self._handles: dict[int, _File | _Directory] = {}
         self._counter = 0
@@ -91,8 +93,12 @@ class DraftTree:
         """Return the attributes of a draft's root directory, counting a lookup of the kernel."""
         node = self._nodes.root(draft)
         item = draft.tree.lookup("")
+        if item is None and self._is_frozen(draft):
+            # Its last step removes the files, and it is listed until the version shows: a listing must not lose it before.
+            item = self._roots_seen.get(draft.id)
         if item is None:
             raise FileNotFoundError(errno.ENOENT, "the draft is gone")
+        self._roots_seen[draft.id] = item
         return self._attr(node, item)
 
     def draft_of_root(self, ino: Inode) -> Draft | None:
@@ -100,9 +106,17 @@ class DraftTree:
         node = self._nodes.get(ino)
         return node.draft if node.is_root else None
 
+    def above(self, ino: Inode) -> Iterator[Inode]:
+        """Yield the directories of the draft that an inode lies in, from the inside to the outside."""
+        node = self._nodes.get(ino)
+        while node.names:
+            node = next(iter(node.names.values()))
+            yield node.ino
+
     def gone(self, draft: Draft) -> None:
         """Let go of a draft that was committed or discarded."""
         self._nodes.drop_root(draft)
+        self._roots_seen.pop(draft.id, None)
         self._gates.pop(draft.id, None)
 
     def remember(self, ino: Inode) -> None:
@@ -192,7 +206,11 @@ class DraftTree:
         for place, name in enumerate(names[max(offset - 2, 0) :], max(offset, 2) + 1):
             item = node.draft.tree.lookup(join(path, name))
             if item is not None:  # else removed since the listing began
-                yield DirEntry(os.fsencode(name), self._attr(self._nodes.at(node, item, name), item), place)
+                found = self._nodes.at(node, item, name)
+                try:
+                    yield DirEntry(os.fsencode(name), self._attr(found, item), place)
+                finally:
+                    self._nodes.drop_unused(found)  # it did not fit into the answer
 
     async def readlink(self, ino: Inode) -> str:
         """Return the target of a symlink."""
@@ -221,21 +239,27 @@ class DraftTree:
 
     async def link(self, ino: Inode, parent: Inode, name: str) -> Attr:
         """Make a hard link; a file of the base is copied up first."""
-        node, (new_parent, path) = self._nodes.get(ino), await self._changing(parent, name)
-        if node.draft is not new_parent.draft:
+        node = self._nodes.get(ino)
+        if node.draft is not self._nodes.get(parent).draft:
             raise OSError(errno.EXDEV, "hard links do not leave a draft")
+        self._require_open(node.draft)
         await self._make_local(node)
+        new_parent, path = await self._changing(parent, name)
         node.draft.tree.link(self._path(node), path)
         return self._told(new_parent, name)
 
     async def unlink(self, parent: Inode, name: str) -> None:
         """Remove a file."""
+        await self._keep_written(parent, name)
         node, path = await self._changing(parent, name)
-        item = node.draft.tree.lookup(path)
-        if item is not None and item.size > 64 << 20:
-            await self._in_thread(node.draft.tree.unlink, path)  # a big file takes the disk a while
+        tree = node.draft.tree
+        item = tree.lookup(path)
+        if item is not None and item.size > _BIG:
+            async with self._gate(node.draft):
+                self._require_open(node.draft)
+                await self._in_thread(tree.unlink, join(self._path(node), name))
         else:
-            node.draft.tree.unlink(path)
+            tree.unlink(path)
         self._nodes.unname(node, name, gone=item is None or item.nlink <= 1)
 
     async def rmdir(self, parent: Inode, name: str) -> None:
@@ -248,10 +272,13 @@ class DraftTree:
         self, parent: Inode, name: str, new_parent: Inode, new_name: str, *, replace: bool, exchange: bool
     ) -> None:
         """Rename inside a draft."""
-        node, path = await self._changing(parent, name)
-        new_node, new_path = await self._changing(new_parent, new_name)
-        if node.draft is not new_node.draft:
+        node = self._nodes.get(parent)
+        if node.draft is not self._nodes.get(new_parent).draft:
             raise OSError(errno.EXDEV, "files are copied, not moved, from one draft to another")
+        if not exchange:
+            await self._keep_written(new_parent, new_name)
+        new_node, new_path = await self._changing(new_parent, new_name)
+        path = join(self._path(node), name)
         tree = node.draft.tree
         replaced, source = tree.lookup(new_path), tree.lookup(path)
         tree.rename(path, new_path, replace=replace, exchange=exchange)
@@ -272,9 +299,25 @@ class DraftTree:
         if gate is not None and gate.locked():
             async with gate:
                 pass
+            self._require_open(node.draft)  # a commit may have begun
         return node, join(self._path(node), name)
 
+    async def _keep_written(self, parent: Inode, name: str) -> None:
+        """Copy a file of the base up whose name is about to go, if somebody has it open who may still write to it."""
+        node = self._nodes.known(self._nodes.get(parent), name)
+        if node is not None and any(file.writable and file.fd < 0 for file in self._files(node)):
+            await self._make_local(node)
+
+    def _gate(self, draft: Draft) -> trio.Lock:
+        """Return what is held while a thread works on a draft: names stand still, and no commit begins."""
+        return self._gates.setdefault(draft.id, trio.Lock())
+
+    def _files(self, node: DraftNode) -> list[_File]:
+        return [file for file in self._handles.values() if file.node is node and isinstance(file, _File)]
+
     def _require_open(self, draft: Draft) -> None:
+        if draft.is_gone:  # a directory of it is still somebody's working directory
+            raise FileNotFoundError(errno.ENOENT, "the draft was committed or removed")
         if self._is_frozen(draft):
             raise ReadOnlyError(f"draft {draft.name!r} of {draft.collection} is being committed")
 
@@ -318,7 +361,9 @@ class DraftTree:
         if file is not None and file.writable:
             await self._in_thread(os.ftruncate, await self._fd(file), size)
         else:
-            await self._in_thread(node.draft.tree.truncate, self._path(node), size)
+            async with self._gate(node.draft):
+                self._require_open(node.draft)
+                await self._in_thread(node.draft.tree.truncate, self._path(node), size)
 
     # Bytes ------------------------------------------------------------------------------------------------------
 
@@ -330,7 +375,11 @@ class DraftTree:
             raise FileExistsError(errno.EEXIST, "the file is there already", path)
         if existing is not None:
             attr = self._told(node, name)
-            return await self.open(attr.ino, flags), attr
+            try:
+                return await self.open(attr.ino, flags), attr
+            except BaseException:
+                self._nodes.drop_unused(self._nodes.get(attr.ino))
+                raise
         fd = node.draft.tree.create(path, _open_flags(flags) | os.O_CREAT | os.O_EXCL, mode)
         try:
             attr = self._told(node, name)
@@ -347,6 +396,8 @@ class DraftTree:
         item = self._item(node)
         if item.kind == "dir":
             raise IsADirectoryError(errno.EISDIR, "is a directory", item.path)
+        if item.kind == "special":  # a kernel opens it itself; here it could wait for ever, and the mount with it
+            raise OSError(errno.ENXIO, "is a device, a socket or a fifo", item.path)
         if flags & os.O_TRUNC and not item.local:
             await self._make_local(node, empty=True)
             item = self._item(node)
@@ -357,7 +408,7 @@ class DraftTree:
     async def read(self, handle: Handle, offset: int, size: int) -> bytes | memoryview:
         """Read from an open file."""
         file = self._file(handle)
-        if file.fd < 0 and file.entry is not None and not self._is_local(file.node):
+        if file.fd < 0 and file.entry is not None:
             return await self._pipeline.read(file.entry, offset, size)
         fd = await self._fd(file)
         buffer = bytearray(size)
@@ -396,18 +447,10 @@ class DraftTree:
             raise IsADirectoryError(errno.EISDIR, "is a directory")
         return file
 
-    def _is_local(self, node: DraftNode) -> bool:
-        path = node.path
-        item = None if path is None else node.draft.tree.lookup(path)
-        return item is not None and item.local
-
     async def _fd(self, file: _File) -> int:
-        """Return the descriptor of a file, making its bytes local if it may write."""
+        """Return the descriptor of a file, making its bytes local if they are not."""
         if file.fd < 0:
-            if file.writable:
-                await self._make_local(file.node)
-            if file.fd < 0:
-                file.fd = file.node.draft.tree.open(self._path(file.node), _open_flags(file.flags & ~os.O_TRUNC))
+            await self._make_local(file.node)
         return file.fd
 
     async def _make_local(self, node: DraftNode, *, empty: bool = False) -> None:
@@ -415,7 +458,7 @@ class DraftTree:
         tree: Overlay = node.draft.tree
         if not tree.copy_up_needed(self._path(node)):
             return
-        async with self._gates.setdefault(node.draft.id, trio.Lock()):
+        async with self._gate(node.draft):
             path = self._path(node)
             item = tree.lookup(path)
             if item is None or item.local:
@@ -423,6 +466,9 @@ class DraftTree:
             entry = item.entry
             data = None if empty or entry is None else self._reader.export(entry)
             await self._in_thread(tree.copy_up, path, data)
+            for file in self._files(node):  # from now on its bytes are there, also when it has lost its name
+                if file.fd < 0:
+                    file.fd = tree.open(path, _open_flags(file.flags & ~os.O_TRUNC))
             for parent_ino, name in list(node.names):
                 found = tree.lookup(path)
                 if found is not None:
@@ -448,15 +494,20 @@ class DraftTree:
 
         The kernel reports a close() late and without waiting, so a program that closes and then commits is given a moment.
         """
+        gate = self._gate(draft)
         with trio.move_on_after(_RELEASE_WAIT):
-            while self._written(draft):
-                await self._closed.wait()
+            while True:
+                if gate.locked():
+                    async with gate:
+                        pass
+                elif self._written(draft):
+                    await self._closed.wait()
+                else:
+                    return
         names = self._written(draft)
-        if names:
-            shown = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
-            raise BusyError(
-                f"draft {draft.name!r} has files open for writing: {shown}", hint="close them and try again"
-            )
+        shown = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
+        what = f"has files open for writing: {shown}" if names else "is still being written to"
+        raise BusyError(f"draft {draft.name!r} {what}", hint="close them and try again" if names else "try again")
 
     def _written(self, draft: Draft) -> set[str]:
         return {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from artfs.errors import BusyError, ExistsError, NotEmptyError, NotFoundError, PermissionDeniedError, ReadOnlyError
 from artfs.model.names import parse_alias, parse_draft
+from artfs.staging.journal import Journal
 from artfs.vfs import xattrs
 from artfs.vfs.inodes import DRAFT_BIT, SLOT_BITS
 from artfs.vfs.namespace import Kind
@@ -23,7 +24,7 @@ from artfs.vfs.types import ROOT, Attr, Caller, DirEntry, Handle, Inode, Negativ
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from artfs.model.entry import Entry
+    from artfs.content.pipeline import Pipeline
     from artfs.registry.port import Registry
     from artfs.staging.drafts import Draft
     from artfs.vfs.catalog import Catalog
@@ -47,7 +48,7 @@ class FileSystem:
         commits: Commits,
         catalog: Catalog,
         registry: Registry,
-        cached: Callable[[Entry], bool],
+        pipeline: Pipeline,
         statvfs: Callable[[], os.statvfs_result],
         owner: Owner,
         about: Mapping[str, bytes],
@@ -61,7 +62,7 @@ class FileSystem:
         self._commits = commits
         self._catalog = catalog
         self._registry = registry
-        self._cached = cached
+        self._pipeline = pipeline
         self.statvfs = statvfs
         self._about = about
         self._read_only = read_only
@@ -70,8 +71,10 @@ class FileSystem:
 
     # Names and attributes ---------------------------------------------------------------------------------------
 
-    async def lookup(self, parent: Inode, name: bytes) -> Attr | Negative:
+    async def lookup(self, parent: Inode, name: bytes, caller: Caller) -> Attr | Negative:
         """Look a name up. For a draft, the caller reports with `remember` that the kernel was told."""
+        if self._shared:
+            await self._check(parent, caller, os.X_OK)
         if parent & DRAFT_BIT:
             return await self._drafts.lookup(parent, os.fsdecode(name))
         if parent >> SLOT_BITS:
@@ -104,8 +107,8 @@ class FileSystem:
 
     async def opendir(self, ino: Inode, caller: Caller) -> Handle:
         """Open a directory; only those of drafts have state."""
+        await self._check(ino, caller, os.R_OK)
         if ino & DRAFT_BIT:
-            await self._check(ino, caller, os.R_OK)
             return await self._drafts.opendir(ino)
         return Handle(ino)
 
@@ -136,9 +139,7 @@ class FileSystem:
     async def access(self, ino: Inode, mode: int, caller: Caller) -> None:
         """Refuse what the caller may not do: ReadOnlyError for writing to what never changes."""
         if mode & os.W_OK:
-            if ino >> SLOT_BITS and not ino & DRAFT_BIT:
-                raise ReadOnlyError(f"{self._versions.root_of(ino) or 'the version'} is committed: it never changes")
-            self._check_writer(caller)
+            self._check_writer(caller, ino)
         await self._check(ino, caller, mode)
 
     def _staged(self, ino: Inode) -> list[tuple[str, Draft]]:
@@ -151,7 +152,7 @@ class FileSystem:
 
     async def mkdir(self, parent: Inode, name: bytes, mode: int, caller: Caller) -> Attr:
         """Make a directory: in a draft, a draft in ``.staging/``, or a place above."""
-        self._check_writer(caller)
+        self._check_writer(caller, parent)
         text = os.fsdecode(name)
         if parent & DRAFT_BIT:
             return await self._drafts.mkdir(parent, text, mode & ~caller.umask)
@@ -162,7 +163,7 @@ class FileSystem:
 
     async def rmdir(self, parent: Inode, name: bytes, caller: Caller) -> None:
         """Remove an empty directory, an empty draft, or an empty place."""
-        self._check_writer(caller)
+        self._check_writer(caller, parent)
         text = os.fsdecode(name)
         if parent & DRAFT_BIT:
             await self._drafts.rmdir(parent, text)
@@ -178,7 +179,7 @@ class FileSystem:
 
     async def unlink(self, parent: Inode, name: bytes, caller: Caller) -> None:
         """Remove a file of a draft, or an alias."""
-        self._check_writer(caller)
+        self._check_writer(caller, parent)
         if parent & DRAFT_BIT:
             await self._drafts.unlink(parent, os.fsdecode(name))
         else:
@@ -187,7 +188,7 @@ class FileSystem:
 
     async def symlink(self, parent: Inode, name: bytes, target: bytes, caller: Caller) -> Attr:
         """Make a symlink in a draft, or an alias."""
-        self._check_writer(caller)
+        self._check_writer(caller, parent)
         if parent & DRAFT_BIT:
             return await self._drafts.symlink(parent, os.fsdecode(name), os.fsdecode(target))
         self._upper(parent)
@@ -195,7 +196,7 @@ class FileSystem:
 
     async def link(self, ino: Inode, parent: Inode, name: bytes, caller: Caller) -> Attr:
         """Make a hard link inside a draft."""
-        self._check_writer(caller)
+        self._check_writer(caller, parent)
         if not parent & DRAFT_BIT:
             self._upper(parent)
             raise ReadOnlyError("hard links are for drafts", hint="an alias is a symlink: ln -s v3 best")
@@ -205,7 +206,7 @@ class FileSystem:
 
     async def mknod(self, parent: Inode, name: bytes, mode: int, caller: Caller) -> Attr:
         """Make a file, a fifo or a socket in a draft."""
-        self._check_writer(caller)
+        self._check_writer(caller, parent)
         self._require_draft(parent)
         return await self._drafts.mknod(parent, os.fsdecode(name), mode & ~caller.umask)
 
@@ -221,7 +222,7 @@ class FileSystem:
         exchange: bool,
     ) -> None:
         """Rename in a draft, rename an alias, rename a draft, or commit one by moving it into ``.commit/``."""
-        self._check_writer(caller)
+        self._check_writer(caller, parent, new_parent)
         old, new = os.fsdecode(name), os.fsdecode(new_name)
         if parent & DRAFT_BIT and new_parent & DRAFT_BIT:
             await self._drafts.rename(parent, old, new_parent, new, replace=replace, exchange=exchange)
@@ -247,9 +248,9 @@ class FileSystem:
     def _rename_draft(self, draft: Draft, name: str) -> None:
         if name == draft.name:
             return
-        for other in self._commits.staged(draft.collection):
-            if other.name == name:
-                raise ExistsError(f"{draft.collection} has a draft {name!r} already")
+        committing = [job.draft for job in self._commits.committing(draft.collection)]  # they may come back
+        if any(other.name == name for other in [*self._commits.staged(draft.collection), *committing]):
+            raise ExistsError(f"{draft.collection} has a draft {name!r} already")
         draft.rename(name)
 
     async def _commit(self, draft: Draft, name: str) -> None:
@@ -260,7 +261,7 @@ class FileSystem:
         except BusyError as error:
             draft.error = error.message  # a rename can only say EBUSY: the draft says which files
             raise
-        self._commits.start(draft, name, aliases)
+        self._commits.start(draft, name, Journal(aliases=tuple(aliases)))
 
     # Files ------------------------------------------------------------------------------------------------------
 
@@ -279,7 +280,7 @@ class FileSystem:
 
     async def create(self, parent: Inode, name: bytes, flags: int, mode: int, caller: Caller) -> tuple[Opened, Attr]:
         """Make and open a file in a draft."""
-        self._check_writer(caller)
+        self._check_writer(caller, parent)
         self._require_draft(parent)
         return await self._drafts.create(parent, os.fsdecode(name), flags, mode & ~caller.umask)
 
@@ -305,7 +306,7 @@ class FileSystem:
 
     async def setattr(self, ino: Inode, change: Change, handle: Handle | None, caller: Caller) -> Attr:
         """Change attributes of what lies in a draft; elsewhere they never change."""
-        self._check_writer(caller)
+        self._check_writer(caller, ino)
         self._require_draft(ino)
         return await self._drafts.setattr(ino, change, handle)
 
@@ -321,7 +322,7 @@ class FileSystem:
             if ref is not None:
                 return await xattrs.of_version(ref, self._catalog)
             entry = await self._versions.entry(ino)
-            return {} if entry is None else await xattrs.of_entry(entry, self._cached)
+            return {} if entry is None else await xattrs.of_entry(entry, self._pipeline)
         return self._about if ino == ROOT else {}
 
     async def set_xattr(self, ino: Inode, name: bytes, value: bytes | None, caller: Caller) -> None:
@@ -343,7 +344,9 @@ class FileSystem:
 
     # Who may do what --------------------------------------------------------------------------------------------
 
-    def _check_writer(self, caller: Caller) -> None:
+    def _check_writer(self, caller: Caller, *places: Inode) -> None:
+        for ino in places:
+            self._refuse_version(ino)
         if self._read_only:
             raise ReadOnlyError("the mount is read-only (-o ro)")
         if self._shared and caller.uid not in self._writers:
@@ -353,6 +356,12 @@ class FileSystem:
         """Check mode bits for another user under ``allow_other``; the owner's own are checked by the local files."""
         if not self._shared or caller.uid in self._writers:
             return
+        # The kernel walks through directories whose names it knows without asking.
+        for above in self._drafts.above(ino) if ino & DRAFT_BIT else ():
+            await self._check_mode(above, caller, os.X_OK)
+        await self._check_mode(ino, caller, want)
+
+    async def _check_mode(self, ino: Inode, caller: Caller, want: int) -> None:
         attr = await self.getattr(ino)
         bits = attr.mode >> (3 if caller.gid == attr.gid else 0) & 0o7
         if want & ~bits & 0o7:
@@ -364,7 +373,11 @@ class FileSystem:
         if not ino & DRAFT_BIT:
             raise ReadOnlyError("files are written in drafts", hint="mkdir .staging/NAME and write there")
 
-    def _upper(self, ino: Inode) -> Node:
-        if ino >> SLOT_BITS:
+    @staticmethod
+    def _refuse_version(ino: Inode) -> None:
+        if ino >> SLOT_BITS and not ino & DRAFT_BIT:
             raise ReadOnlyError("a committed version never changes", hint="start a draft from it: artfs stage REF")
+
+    def _upper(self, ino: Inode) -> Node:
+        self._refuse_version(ino)
         return self._namespace.node(ino)

@@ -12,6 +12,7 @@ numbers after every restart. The three highest numbers of a slot belong to the h
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from artfs.errors import SchemaError, UnreachableError
 from artfs.vfs.types import Inode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 SLOT_BITS = 36
@@ -48,26 +49,31 @@ class Slots:
         self._lock = threading.Lock()
         self._known: dict[str, int] = {}
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self._connect() as database:
+        with self._transaction() as database:
             (found,) = database.execute("PRAGMA user_version").fetchone()
             if found > _FORMAT:
                 raise SchemaError(
                     f"{path} was written by a newer artfs (format {found}, this one knows {_FORMAT})",
                     hint="upgrade artfs",
                 )
-            database.execute("BEGIN IMMEDIATE")
             database.execute(
                 "CREATE TABLE IF NOT EXISTS slots (slot INTEGER PRIMARY KEY, registry TEXT NOT NULL, version TEXT NOT NULL,"
                 " UNIQUE (registry, version))"
             )
             database.execute(f"PRAGMA user_version = {_FORMAT}")
-        database.close()
         path.chmod(0o600)
 
-    def _connect(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self._path, timeout=30, isolation_level=None)
-        database.execute("PRAGMA journal_mode = WAL")
-        return database
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Open the file for one transaction; UnreachableError."""
+        try:
+            with contextlib.closing(sqlite3.connect(self._path, timeout=30, isolation_level=None)) as database:
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute("BEGIN IMMEDIATE")
+                yield database
+                database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise UnreachableError(f"{self._path} cannot be used: {error}") from error
 
     def known(self, version_id: str) -> bool:
         """Whether the slot of a version is in memory."""
@@ -83,18 +89,10 @@ class Slots:
             wanted = [version_id for version_id in version_ids if version_id not in self._known]
             if not wanted:
                 return
-            try:
-                database = self._connect()
-                try:
-                    database.execute("BEGIN IMMEDIATE")
-                    rows = [(self._registry, version_id) for version_id in wanted]
-                    database.executemany("INSERT OR IGNORE INTO slots (registry, version) VALUES (?, ?)", rows)
-                    query = "SELECT slot FROM slots WHERE registry = ? AND version = ?"
-                    found = {version_id: database.execute(query, (self._registry, version_id)).fetchone()[0]
-                             for version_id in wanted}  # fmt: skip
-                    database.execute("COMMIT")
-                finally:
-                    database.close()
-            except sqlite3.Error as error:
-                raise UnreachableError(f"{self._path} cannot be used: {error}") from error
+            with self._transaction() as database:
+                rows = [(self._registry, version_id) for version_id in wanted]
+                database.executemany("INSERT OR IGNORE INTO slots (registry, version) VALUES (?, ?)", rows)
+                query = "SELECT slot FROM slots WHERE registry = ? AND version = ?"
+                found = {version_id: database.execute(query, (self._registry, version_id)).fetchone()[0]
+                         for version_id in wanted}  # fmt: skip
             self._known.update(found)

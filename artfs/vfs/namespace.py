@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from artfs.errors import ExistsError, InvalidInputError, NotFoundError, ReadOnlyError
+from artfs.errors import ExistsError, InvalidInputError, NotEmptyError, NotFoundError, ReadOnlyError
 from artfs.model.names import (
     CollectionRef,
     parse_alias,
@@ -40,8 +40,9 @@ STAGING_NAME = ".staging"
 COMMIT_NAME = ".commit"
 
 # `ln -sfn` of GNU coreutils makes a link of this name and renames it, so that the change is one; a name that begins with a
-# dot cannot be an alias. Such links stay in memory until they are renamed.
-_TEMPORARY_LINK = re.compile(r"Cu[0-9A-Za-z]{6}|\..+")
+# dot cannot be an alias. Such links stay in memory until they are renamed. A word such as "Customer" is meant as an alias: one
+# in 200 of the random names is a word, and then `ln -sfn` is two changes.
+_TEMPORARY_LINK = re.compile(r"Cu(?![a-z]{6})[0-9A-Za-z]{6}|\..+")
 
 
 class Kind(enum.Enum):
@@ -70,6 +71,10 @@ class Node:
     def collection(self) -> CollectionRef:
         """The collection that the node is or lies in."""
         return CollectionRef(self.entity, self.project, self.name)
+
+    def with_alias(self, alias: str) -> Node:
+        """Return the node of an alias in the collection that the node is or lies in."""
+        return Node(Kind.ALIAS, self.entity, self.project, self.name, alias)
 
 
 @dataclass(slots=True)
@@ -283,7 +288,7 @@ class Namespace:
             case Kind.PROJECT:
                 collection = CollectionRef(node.entity, node.project, name)
                 if self._has_drafts(collection):
-                    raise ExistsError(f"{collection} still has drafts in {STAGING_NAME}/")
+                    raise NotEmptyError(f"{collection} still has drafts in {STAGING_NAME}/")
                 await self._change(registry.remove_collection, collection)
             case _:
                 raise ReadOnlyError(f"{name!r} is not removed by rmdir", hint="delete a version with: artfs rm REF")
@@ -336,10 +341,16 @@ class Namespace:
             self._links.pop((collection, name), None)
         else:
             await self._change(self._registry.rename_alias, collection, name, new_name)
-        for changed in (name, new_name):
-            self._notifier.forget_attr(
-                self.inode(Node(Kind.ALIAS, collection.entity, collection.project, collection.collection, changed))
-            )
+        self._moved(node.with_alias(name), node.with_alias(new_name))
+
+    def _moved(self, old: Node, new: Node) -> None:
+        """Let the inode of a renamed alias go with it: the kernel keeps it under the new name, and asks by it."""
+        ino, replaced = self._inodes.pop(old, None), self._inodes.get(new)
+        if ino is not None:
+            self._nodes[ino], self._inodes[new] = new, ino
+        for changed in (ino, replaced):
+            if changed is not None:
+                self._notifier.forget_attr(changed)
 
     def _collection(self, ino: Inode) -> Node:
         node = self.node(ino)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 from cachetools import LRUCache
 
+from artfs.content.siblings import Siblings
 from artfs.errors import NotFoundError, ReadOnlyError, VersionDeletedError
 from artfs.model.entry import Entry
 from artfs.model.names import version_name
@@ -80,6 +81,7 @@ class Versions:
         self._mounted: dict[int, MountedVersion] = {}
         self._by_id: dict[tuple[str, CollectionRef], MountedVersion] = {}
         self._chunks: LRUCache[int, _Chunk] = LRUCache(32)
+        self._siblings = Siblings()
 
     # Roots ------------------------------------------------------------------------------------------------------
 
@@ -183,7 +185,18 @@ class Versions:
         """Open a file for reading; ReadOnlyError for anything else."""
         if writes(flags):
             raise ReadOnlyError(f"{self._version_of(ino).ref} is committed: it never changes")
-        return Opened(Handle(ino), keep_cache=True, direct=ino & NUMBER_MASK == META_ARTIFACT)
+        direct = ino & NUMBER_MASK == META_ARTIFACT
+        if not direct and ino & NUMBER_MASK < META_ARTIFACT:
+            mounted = self._version_of(ino)
+            index = self._index(mounted) or await self._load(mounted)
+            node = index.node(ino & NUMBER_MASK)
+            entry = index.entry(node.number)
+            # A reference without a size has as many bytes as come: the kernel must not stop at the size that it sees.
+            direct = entry.size == 0 and entry.ref is not None
+            if self._pipeline.is_remote(entry):
+                ahead = self._siblings.opened(mounted.slot, index, node)
+                self._pipeline.prefetch(index.entry(one.number) for one in ahead)
+        return Opened(Handle(ino), keep_cache=True, direct=direct)
 
     async def read(self, ino: Inode, offset: int, size: int) -> bytes | memoryview:
         """Return proven bytes; IntegrityError if they are damaged."""

@@ -16,8 +16,9 @@ from artfs.model.names import parse_type
 from artfs.registry.summary import version_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from artfs.content.pipeline import Pipeline
     from artfs.model.entry import Entry, JsonValue
     from artfs.model.names import ArtifactRef
     from artfs.registry.port import Registry
@@ -54,15 +55,16 @@ async def of_version(ref: ArtifactRef, catalog: Catalog) -> dict[str, bytes]:
     return _encode({name: summary[name] for name in _OF_VERSION})
 
 
-async def of_entry(entry: Entry, cached: Callable[[Entry], bool]) -> dict[str, bytes]:
-    """Return the attributes of a file of a version. Every byte that is served was proven before."""
+async def of_entry(entry: Entry, pipeline: Pipeline) -> dict[str, bytes]:
+    """Return the attributes of a file of a version: what the manifest says, how much is on this machine, and how far it is proven."""
+    cached, verified = await pipeline.state(entry)
     return _encode(
         {
             "digest": entry.digest,
             "size": entry.size,
             "ref": entry.ref,
-            "cached": "yes" if cached(entry) else "no",
-            "verified": "proven",
+            "cached": cached,
+            "verified": verified,
         }
     )
 

@@ -157,3 +157,18 @@ def test_an_index_of_another_format_is_a_miss(tmp_path):
         database.execute("PRAGMA user_version = 99")
     database.close()
     assert open_index(tmp_path, data).find("a") is not None
+
+
+def test_an_index_that_is_damaged_anywhere_is_compiled_again(tmp_path):
+    data = manifest_of(*(entry(f"d{number % 7}/f{number:03}", number) for number in range(300)))
+    open_index(tmp_path, data)
+    (path,) = tmp_path.rglob("*.sqlite")
+    good = path.read_bytes()
+    for at in [*range(0, len(good), len(good) // 40), len(good) - 1]:
+        damaged = bytearray(good)
+        damaged[at] ^= 1
+        path.write_bytes(damaged)
+        assert len(list(open_index(tmp_path, data).entries())) == 300
+        assert path.read_bytes() == good
+    path.write_bytes(good[: len(good) // 2])
+    assert open_index(tmp_path, data).file_count == 300

@@ -1,6 +1,8 @@
 """How a mount begins and ends: readiness, signals, busy, force, crashes, several mounts of one registry."""
 
+import contextlib
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -182,13 +184,9 @@ def test_a_version_that_is_deleted_is_gone_and_its_index_is_not_used_again(fresh
     assert fresh.commit(draft).name == "v2"
 
 
-def test_an_unprivileged_user_mounts_and_nobody_else_gets_in(tmp_path_factory):
-    if os.geteuid() != 0:
-        pytest.fail("this test becomes another user, which only root can")
-    root = tmp_path_factory.mktemp("user")
-    for directory in (root, *root.parents):
-        if str(directory).startswith("/tmp/pytest-of"):
-            directory.chmod(0o755)
+def test_an_unprivileged_user_mounts_and_nobody_else_gets_in(as_root, open_path):
+    root = open_path / "home"
+    root.mkdir()
     os.chown(root, 65534, 65534)
     artfs = Artfs(root, uid=65534)
     try:
@@ -216,3 +214,30 @@ assert (draft / "f").stat().st_uid == 65534
     finally:
         artfs.close()
     assert artfs.unexpected_log() == []
+
+
+def test_of_many_who_mount_at_one_place_at_once_one_does_and_the_others_are_told(fresh):
+    processes = [fresh.start("mount", fresh.mountpoint) for _ in range(4)]
+    said = [process.communicate(timeout=60)[1] for process in processes]
+    assert sorted(process.returncode for process in processes) == [0, 5, 5, 5]
+    assert sum("is mounted at" in text for text in said) == 3
+    assert [path for path, _ in mount_points()].count(fresh.mountpoint) == 1
+    assert os.listdir(fresh.mountpoint) == ["me"]
+    fresh.umount()
+    assert not is_mounted(fresh.mountpoint)
+
+
+def test_a_program_may_have_more_files_open_than_the_shell_allowed_the_mount(fresh):
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = min(256, most)
+    fresh.run("mount", fresh.mountpoint, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most)))
+    draft = fresh.draft()
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context((draft / f"f{number}").open("w+")) for number in range(min(600, most - 100))]
+        for number, file in enumerate(files):
+            file.write(str(number))
+            file.flush()
+        files[0].seek(0)
+        assert files[0].read() == "0"
+    assert len(os.listdir(draft)) == len(files)
+    assert (draft / "f77").read_text() == "77"

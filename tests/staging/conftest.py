@@ -2,9 +2,9 @@
 
 import pytest
 
+from artfs.app.backends import Backends
 from artfs.app.services import Services
 from artfs.config import load_config
-from artfs.registry.sql.registry import open_registry
 
 
 @pytest.fixture
@@ -17,6 +17,7 @@ def config(tmp_path, monkeypatch):
 
 @pytest.fixture
 def services(config):
-    found = Services(config, open_registry(config.registry, config.entity), mountpoints=("/mnt/artfs",))
+    backends = Backends(config)
+    found = Services(config, backends.registry(), backends, mountpoints=("/mnt/artfs",))
     yield found
     found.close()

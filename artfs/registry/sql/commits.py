@@ -6,7 +6,6 @@ until it ends. That is why two committers never get the same index, and why ``la
 
 from __future__ import annotations
 
-import json
 import secrets
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,17 @@ from sqlalchemy import delete, func, insert, select, update
 from artfs.errors import InvalidInputError, NotFoundError
 from artfs.model.names import LATEST, CollectionRef
 from artfs.registry.port import CollectionKind, Reservation, State
-from artfs.registry.sql.rows import ensure_collection, now
-from artfs.registry.sql.schema import aliases, collections, entities, manifests, memberships, projects, versions
+from artfs.registry.sql.rows import encode_metadata, ensure_collection, now
+from artfs.registry.sql.schema import (
+    aliases,
+    collections,
+    entities,
+    manifests,
+    memberships,
+    projects,
+    repeats,
+    versions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,14 +41,15 @@ def reserve(connection: Connection, new: NewVersion) -> Reservation:
     """Give a commit its version. See the port."""
     known = _by_client(connection, new.client_id)
     if known is not None:
-        return Reservation(known.version_id, known.version_index, existing=known.state == State.COMMITTED.value)
+        published, own = known.state != State.PENDING.value, known.client_id == new.client_id
+        return Reservation(known.version_id, known.version_index, existing=published, own=own)
     collection = ensure_collection(connection, new.collection)
     if collection.kind != CollectionKind.SEQUENCE.value:
         raise InvalidInputError(f"{new.collection} is a portfolio: versions are linked there, not logged")
     _settle_type(connection, collection, new)
     latest = _latest(connection, collection.id)
     if latest is not None and latest.digest == new.digest:
-        return Reservation(latest.version_id, latest.version_index, existing=True)
+        return Reservation(latest.version_id, latest.version_index, existing=True, own=False)
     query = select(func.max(memberships.c.version_index)).where(memberships.c.collection_id == collection.id)
     highest = connection.scalar(query)
     index = 0 if highest is None else highest + 1
@@ -55,14 +64,14 @@ def reserve(connection: Connection, new: NewVersion) -> Reservation:
         "size": new.size,
         "file_count": new.file_count,
         "description": new.description,
-        "metadata": json.dumps(dict(new.metadata), allow_nan=False),
+        "metadata": encode_metadata(new.metadata),
         "created_at": time,
         "updated_at": time,
     }
     connection.execute(insert(versions).values(row))
     member = {"collection_id": collection.id, "version_id": version_id, "version_index": index, "is_source": 1}
     connection.execute(insert(memberships).values(member))
-    return Reservation(version_id, index, existing=False)
+    return Reservation(version_id, index, existing=False, own=True)
 
 
 def _settle_type(connection: Connection, collection: Row[Any], new: NewVersion) -> None:
@@ -90,6 +99,7 @@ def publish(
         if latest is not None and latest.digest == reserved.digest:
             connection.execute(delete(versions).where(versions.c.id == reserved.version_id))
             membership_id = latest.membership_id
+            connection.execute(insert(repeats).values(client_id=client_id, membership_id=membership_id))
         else:
             time = now()
             values = {"manifest_id": _manifest_id(connection, manifest), "state": State.COMMITTED.value,
@@ -128,20 +138,23 @@ def touch(connection: Connection, collection_id: int) -> None:
 
 
 def _by_client(connection: Connection, client_id: str) -> Row[*tuple[Any, ...]] | None:
+    """Return the version that a commit has reserved, or has found published instead."""
     query = (
         select(
             memberships.c.id.label("membership_id"),
             memberships.c.collection_id,
             memberships.c.version_id,
             memberships.c.version_index,
+            versions.c.client_id,
             versions.c.state,
             versions.c.digest,
         )
         .select_from(memberships)
         .join(versions)
-        .where(versions.c.client_id == client_id, memberships.c.is_source == 1)
     )
-    return connection.execute(query).first()
+    own = query.where(versions.c.client_id == client_id, memberships.c.is_source == 1)
+    found = query.join(repeats, repeats.c.membership_id == memberships.c.id).where(repeats.c.client_id == client_id)
+    return connection.execute(own).first() or connection.execute(found).first()
 
 
 def _latest(connection: Connection, collection_id: int) -> Row[*tuple[Any, ...]] | None:

@@ -1,50 +1,30 @@
-"""Connections to the database of a registry, and the one place where its failures become errors of artfs.
-
-SQLite is opened in WAL mode, with full durability, so that a published version survives a loss of power; a writing transaction
-takes the lock at its start (``BEGIN IMMEDIATE``), so that it never fails in its middle because another process wrote.
-"""
+"""Connections to the database of a registry, and the one place where its failures become errors of artfs."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from artfs.errors import ArtfsError, IntegrityError, InvalidInputError, NoSpaceError, UnreachableError
-from artfs.model.reference import redact
+from artfs.errors import ArtfsError, InvalidInputError, UnreachableError
+from artfs.model.reference import redact, uri_scheme
+from artfs.registry.sql.postgres import postgres_engine, postgres_error
+from artfs.registry.sql.sqlite import sqlite_engine, sqlite_error
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
 
-    from sqlalchemy import Connection, Engine
-
-BUSY_TIMEOUT = 30.0  # seconds to wait for another writer
+    from sqlalchemy import Connection
 
 
 class Database:
-    """A database by URL. Thread-safe; several processes may use it at once."""
+    """A database by URL. Thread-safe; several processes and machines may use it at once."""
 
     def __init__(self, url: str) -> None:
         self.name = redact(url)
-        try:
-            parsed = make_url(url)
-        except ArgumentError as error:
-            raise InvalidInputError(
-                f"{redact(url)!r} is not a registry", hint="write sqlite:////path/registry.sqlite"
-            ) from error
-        if parsed.get_backend_name() != "sqlite" or not parsed.database or not parsed.database.startswith("/"):
-            raise InvalidInputError(
-                f"registry {redact(url)!r} is not supported", hint="write sqlite:////absolute/path/registry.sqlite"
-            )
-        _make_private(Path(parsed.database))
-        self._engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT})
-        _set_up_sqlite(self._engine)
+        self._dialect = check_url(url)
+        self._engine = sqlite_engine(url) if self._dialect == "sqlite" else postgres_engine(url)
 
     def close(self) -> None:
         """Give back all connections."""
@@ -54,6 +34,8 @@ class Database:
     def reading(self) -> Iterator[Connection]:
         """Open a transaction that sees one state of the database and changes nothing."""
         with self._converted(), self._engine.connect() as connection:
+            if self._dialect != "sqlite":
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
             yield connection
 
     @contextlib.contextmanager
@@ -69,36 +51,26 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            raise self._error_of(str(error.orig)) from error
+            raise self._error_of(error) from error
         except SQLAlchemyError as error:
             raise UnreachableError(f"the registry {self.name} failed: {error}") from error
+        except (UnicodeEncodeError, OverflowError) as error:  # raised by the driver before it asks the database
+            raise InvalidInputError(f"the registry {self.name} cannot record this: {error}") from error
 
-    def _error_of(self, reason: str) -> ArtfsError:
-        if "full" in reason:
-            return NoSpaceError(f"no space left for the registry {self.name}", hint="free some space on its disk")
-        if "not a database" in reason or "malformed" in reason:
-            return IntegrityError(f"the registry {self.name} is damaged: {reason}", hint="restore it from a backup")
-        return UnreachableError(f"the registry {self.name} cannot be used: {reason}")
-
-
-def _make_private(path: Path) -> None:
-    """Make the file if it is missing, for this user alone."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise UnreachableError(f"the registry {path} cannot be opened: {error.strerror}") from error
+    def _error_of(self, error: DBAPIError) -> ArtfsError:
+        reason = str(error.orig).partition("\n")[0]
+        convert = sqlite_error if self._dialect == "sqlite" else postgres_error
+        return convert(self.name, error.orig, reason)
 
 
-def _set_up_sqlite(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def connect(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # transactions are begun below, not by the driver
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        writing = connection.get_execution_options().get("artfs_writing", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+def check_url(url: str) -> str:
+    """Return which database a URL means, ``sqlite`` or ``postgresql``; InvalidInputError for any other."""
+    scheme = uri_scheme(url)
+    if scheme == "postgres":
+        scheme = "postgresql"
+    if scheme not in {"sqlite", "postgresql"}:
+        raise InvalidInputError(
+            f"registry {redact(url)!r} is not supported",
+            hint="write sqlite:////absolute/path/registry.sqlite or postgresql://user@host/database",
+        )
+    return scheme

@@ -25,11 +25,29 @@ def _create(connection: Connection) -> None:
     connection.execute(insert(schema.about).values(only=1, registry_id=uuid.uuid4().hex, schema_version=0))
 
 
-STEPS: Sequence[Callable[[Connection], None]] = (_create,)
+def _add_repeats(connection: Connection) -> None:
+    schema.repeats.create(connection, checkfirst=True)
+
+
+STEPS: Sequence[Callable[[Connection], None]] = (_create, _add_repeats)
+
+
+def is_current(connection: Connection, where: str) -> bool:
+    """Whether no step is missing, so that nobody has to wait for a writer. SchemaError if the registry is newer."""
+    return _version(connection, where) == len(STEPS)
 
 
 def migrate(connection: Connection, where: str) -> str:
     """Run the missing steps in the caller's transaction, and return the id of the registry. SchemaError if it is newer."""
+    found = _version(connection, where)
+    for step in STEPS[found:]:
+        step(connection)
+    if found < len(STEPS):
+        connection.execute(update(schema.about).values(schema_version=len(STEPS)))
+    return str(connection.execute(select(schema.about.c.registry_id)).scalar_one())
+
+
+def _version(connection: Connection, where: str) -> int:
     present = inspect(connection).has_table(schema.about.name)
     found = connection.execute(select(schema.about.c.schema_version)).scalar_one() if present else 0
     if found > len(STEPS):
@@ -37,8 +55,4 @@ def migrate(connection: Connection, where: str) -> str:
             f"the registry {where} has schema {found}, and this artfs knows up to {len(STEPS)}: a newer artfs wrote it",
             hint="upgrade artfs, or use another --registry",
         )
-    for step in STEPS[found:]:
-        step(connection)
-    if found < len(STEPS):
-        connection.execute(update(schema.about).values(schema_version=len(STEPS)))
-    return str(connection.execute(select(schema.about.c.registry_id)).scalar_one())
+    return int(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, select, update
@@ -11,7 +10,7 @@ from artfs.errors import BusyError, ExistsError, NotEmptyError, NotFoundError
 from artfs.registry.port import AliasInfo, CollectionKind, CollectionListing, State, VersionInfo
 from artfs.registry.sql import commits, lineage, rows
 from artfs.registry.sql.engine import Database
-from artfs.registry.sql.migrations import migrate
+from artfs.registry.sql.migrations import is_current, migrate
 from artfs.registry.sql.schema import aliases, collections, entities, memberships, projects, runs, versions
 
 if TYPE_CHECKING:
@@ -30,7 +29,9 @@ class SqlRegistry:
     def __init__(self, database: Database, default_entity: str) -> None:
         self._database = database
         self.default_entity = default_entity
-        with database.writing() as connection:
+        with database.reading() as connection:
+            current = is_current(connection, database.name)
+        with database.reading() if current else database.writing() as connection:
             self.id = migrate(connection, database.name)
 
     def close(self) -> None:
@@ -86,9 +87,16 @@ class SqlRegistry:
                 .where(aliases.c.collection_id == row.id)
                 .order_by(aliases.c.name)
             )
+            published = (
+                select(versions.c.id)
+                .select_from(memberships)
+                .join(versions)
+                .where(memberships.c.collection_id == row.id, versions.c.state != State.PENDING.value)
+                .limit(1)
+            )
             return CollectionListing(
                 kind=CollectionKind(row.kind),
-                type=row.type,
+                type=row.type if connection.scalar(published) is not None else None,
                 created_at=rows.parse_time(row.created_at),
                 updated_at=rows.parse_time(row.updated_at),
                 versions=tuple(
@@ -212,12 +220,14 @@ class SqlRegistry:
     def rename_alias(self, collection: CollectionRef, old: str, new: str) -> None:
         """Give an alias another name, replacing what has it."""
         with self._database.writing() as connection:
-            member = rows.find_membership(connection, collection.at(old))
+            row = rows.find_collection(connection, collection)
+            here = (aliases.c.collection_id == row.id, aliases.c.name == old)
+            member = connection.scalar(select(aliases.c.membership_id).where(*here))
+            if member is None:
+                raise NotFoundError(f"{collection} has no alias {old!r}")
             if old != new:
-                commits.move_aliases(connection, member.collection_id, member.id, [new])
-                connection.execute(
-                    delete(aliases).where(aliases.c.collection_id == member.collection_id, aliases.c.name == old)
-                )
+                commits.move_aliases(connection, row.id, member, [new])
+                connection.execute(delete(aliases).where(*here))
 
     def remove_alias(self, collection: CollectionRef, alias: str) -> None:
         """Remove an alias."""
@@ -234,7 +244,7 @@ class SqlRegistry:
 
     def set_metadata(self, ref: ArtifactRef, metadata: Mapping[str, JsonValue]) -> None:
         """Replace the metadata of a version."""
-        self._change(ref, metadata=json.dumps(dict(metadata), allow_nan=False))
+        self._change(ref, metadata=rows.encode_metadata(metadata))
 
     def _change(self, ref: ArtifactRef, **values: object) -> None:
         with self._database.writing() as connection:

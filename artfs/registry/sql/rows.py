@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, func, insert, select
 
-from artfs.errors import NotFoundError, VersionDeletedError
+from artfs.errors import InvalidInputError, NotFoundError, VersionDeletedError
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.names import CollectionRef, version_index, version_name
 from artfs.registry.port import CollectionKind, ManifestFile, State, Version
 from artfs.registry.sql.schema import aliases, collections, entities, manifests, memberships, projects, tags, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection, Row, Select
 
+    from artfs.model.entry import JsonValue
     from artfs.model.names import ArtifactRef
 
 
@@ -30,6 +31,14 @@ def now() -> str:
 def parse_time(text: str) -> datetime:
     """Return a recorded time."""
     return datetime.fromisoformat(text)
+
+
+def encode_metadata(metadata: Mapping[str, JsonValue]) -> str:
+    """Return metadata as they are recorded; InvalidInputError for what JSON cannot hold."""
+    try:
+        return json.dumps(dict(metadata), allow_nan=False)
+    except ValueError as error:
+        raise InvalidInputError(f"the metadata cannot be recorded: {error}") from error
 
 
 def find_entity(connection: Connection, entity: str) -> int:

@@ -8,8 +8,12 @@ Every change of this file needs a step in `artfs.registry.sql.migrations`.
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy.dialects.postgresql import TEXT
 
 metadata = MetaData()
+
+# Sorted by code points, as in SQLite, whatever the language of the server.
+_Name = Text().with_variant(TEXT(collation="C"), "postgresql")
 
 # One row: what this registry is.
 about = Table(
@@ -24,7 +28,7 @@ entities = Table(
     "entities",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
+    Column("name", _Name, nullable=False, unique=True),
     Column("created_at", Text, nullable=False),
 )
 
@@ -33,7 +37,7 @@ projects = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("entity_id", ForeignKey("entities.id"), nullable=False),
-    Column("name", Text, nullable=False),
+    Column("name", _Name, nullable=False),
     Column("created_at", Text, nullable=False),
     UniqueConstraint("entity_id", "name"),
 )
@@ -44,9 +48,9 @@ collections = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("project_id", ForeignKey("projects.id"), nullable=False),
-    Column("name", Text, nullable=False),
+    Column("name", _Name, nullable=False),
     Column("kind", Text, nullable=False),  # 'sequence' or 'portfolio'
-    Column("type", Text),  # of its artifacts; NULL until the first version is reserved
+    Column("type", Text),  # of its artifacts; NULL while no version was ever reserved but those abandoned
     Column("created_at", Text, nullable=False),
     Column("updated_at", Text, nullable=False),  # of anything that its directory shows
     UniqueConstraint("project_id", "name"),
@@ -80,6 +84,14 @@ versions = Table(
     Column("updated_at", Text, nullable=False),
 )
 
+# Commits that found their content published by another one meanwhile: what they return whenever they are repeated.
+repeats = Table(
+    "repeats",
+    metadata,
+    Column("client_id", Text, primary_key=True),
+    Column("membership_id", ForeignKey("memberships.id"), nullable=False),
+)
+
 # The index that a version has in a collection: one where it was logged, one in each portfolio that links it.
 memberships = Table(
     "memberships",
@@ -99,7 +111,7 @@ aliases = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("collection_id", ForeignKey("collections.id"), nullable=False),
-    Column("name", Text, nullable=False),
+    Column("name", _Name, nullable=False),
     Column("membership_id", ForeignKey("memberships.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("updated_at", Text, nullable=False),
     UniqueConstraint("collection_id", "name"),
@@ -109,7 +121,7 @@ tags = Table(
     "tags",
     metadata,
     Column("version_id", ForeignKey("versions.id", ondelete="CASCADE"), primary_key=True),
-    Column("name", Text, primary_key=True),
+    Column("name", _Name, primary_key=True),
 )
 
 runs = Table(
@@ -117,8 +129,8 @@ runs = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("project_id", ForeignKey("projects.id"), nullable=False),
-    Column("run_id", Text, nullable=False),  # the name in references: entity/project/run_id
-    Column("name", Text, nullable=False),
+    Column("run_id", _Name, nullable=False),  # the name in references: entity/project/run_id
+    Column("name", _Name, nullable=False),
     Column("job_type", Text, nullable=False),
     Column("created_at", Text, nullable=False),
     UniqueConstraint("project_id", "run_id"),

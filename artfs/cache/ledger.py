@@ -1,0 +1,402 @@
+"""The ledger of the block cache: which blocks are on disk, with the checksum of each, when it was last used, and what is pinned.
+
+A SQLite file in WAL mode, shared by processes; the schema below is its reference. It survives the end of a process at any moment,
+and of the machine: the last moments may be missing, which are misses. A row promises nothing: every block is checked against its
+checksum before its first use. The checksum of a block that is not proven is kept as its complement, so that a flipped bit in
+``proven`` makes a miss and not a proof. Numbers of files are never remembered from one transaction to the next.
+
+Methods raise sqlite3.Error; `is_damage` tells a damaged ledger from a disk or a lock that fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sqlite3
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from artfs.cache.datafiles import valid_content
+from artfs.cache.rows import Adopted, Gone, Lost, Proven, Rows, Written, parse_rows, stored_checksum
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from artfs.cache.datafiles import Content
+    from artfs.cache.rows import Change
+
+FORMAT = 1
+"""Raised with every change of the schema, of the data files or of the counters. It is part of the directory name."""
+
+SCHEMA = """
+CREATE TABLE files (
+    id     INTEGER PRIMARY KEY,
+    name   TEXT    NOT NULL,     -- kind/hex
+    size   INTEGER NOT NULL,     -- bytes of the whole content
+    sealed INTEGER NOT NULL,     -- 1: the whole was proven, and nothing unproven was written since
+    UNIQUE (name, size)
+);
+CREATE TABLE blocks (
+    file     INTEGER NOT NULL,
+    number   INTEGER NOT NULL,
+    checksum BLOB    NOT NULL,   -- BLAKE3 of the block, complemented while it is not proven
+    proven   INTEGER NOT NULL,   -- 1: it is what the name of the file promises
+    bytes    INTEGER NOT NULL,   -- the disk space it takes
+    used     INTEGER NOT NULL,   -- when it was last used: nanoseconds since 1970
+    PRIMARY KEY (file, number)
+) WITHOUT ROWID;
+CREATE INDEX blocks_by_used ON blocks (used);
+CREATE TABLE pins (
+    owner TEXT NOT NULL,
+    name  TEXT NOT NULL,         -- of files of any size, there or not
+    PRIMARY KEY (owner, name)
+) WITHOUT ROWID;
+CREATE INDEX pins_by_name ON pins (name);
+CREATE TABLE totals (            -- one row
+    bytes  INTEGER NOT NULL,
+    blocks INTEGER NOT NULL,
+    files  INTEGER NOT NULL
+);
+CREATE TRIGGER block_added AFTER INSERT ON blocks BEGIN
+    UPDATE totals SET bytes = bytes + new.bytes, blocks = blocks + 1;
+END;
+CREATE TRIGGER block_removed AFTER DELETE ON blocks BEGIN
+    UPDATE totals SET bytes = bytes - old.bytes, blocks = blocks - 1;
+END;
+CREATE TRIGGER file_added AFTER INSERT ON files BEGIN UPDATE totals SET files = files + 1; END;
+CREATE TRIGGER file_removed AFTER DELETE ON files BEGIN UPDATE totals SET files = files - 1; END;
+INSERT INTO totals VALUES (0, 0, 0);
+"""
+
+_BUSY_SECONDS = 5.0
+_IDLE_CONNECTIONS = 4
+_PUT_BLOCK = """
+INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (file, number) DO UPDATE
+SET checksum = excluded.checksum, proven = excluded.proven, used = excluded.used WHERE excluded.proven >= proven
+"""
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH,
+           sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE}  # fmt: skip
+
+
+class LedgerDamagedError(sqlite3.DatabaseError):
+    """The file is a database, and not a ledger of this format."""
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the ledger has to be begun anew: its file holds something else than what was written to it."""
+    return isinstance(error, LedgerDamagedError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether the disk has no room for the ledger to grow."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+
+
+class Totals(NamedTuple):
+    """Sums over all blocks; ``bytes`` is disk space."""
+
+    bytes: int
+    blocks: int
+    files: int
+
+
+class ColdBlock(NamedTuple):
+    """A block that was not used for long. ``file`` is valid in its transaction only; in a damaged ledger, values are anything."""
+
+    file: int
+    name: object
+    size: object
+    number: int
+
+
+class Transaction:
+    """The statements of one write transaction. Others wait: open files in it, but do nothing slow."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._run = connection.execute
+        self._run_many = connection.executemany
+
+    def record(self, changes: Iterable[Change], touched: Mapping[Content, Mapping[int, int]]) -> None:
+        """Record changes in their order, and when blocks were last used."""
+        for change in changes:
+            match change:
+                case Written(content, number, checksum, proven, used):
+                    row = (
+                        self._make(content),
+                        number,
+                        stored_checksum(checksum, proven=proven),
+                        proven,
+                        content.cost(number),
+                        used,
+                    )
+                    self._run(_PUT_BLOCK, row)
+                    if not proven:
+                        self._run("UPDATE files SET sealed = 0 WHERE id = ? AND sealed", row[:1])
+                case Adopted(content, whole, used):
+                    adopted = self._make(content)
+                    rows = ((adopted, n, value, True, content.cost(n), used) for n, value in enumerate(whole))
+                    self._run_many(_PUT_BLOCK, rows)
+                    self._run("UPDATE files SET sealed = 1 WHERE id = ?", (adopted,))
+                case Proven(content, checksums, sealed):
+                    self._prove(content, checksums, sealed=sealed)
+                case Lost(content, number, checksum):
+                    values = (self.find(content), number, checksum, stored_checksum(checksum, proven=False))
+                    self._run("DELETE FROM blocks WHERE file = ? AND number = ? AND checksum IN (?, ?)", values)
+                case Gone(content):
+                    self.forget(self.find(content))
+        update = "UPDATE blocks SET used = ? WHERE file = ? AND number = ? AND used < ?"
+        for content, stamps in touched.items():
+            file = self.find(content)
+            self._run_many(update, [(used, file, number, used) for number, used in stamps.items()])
+
+    def _prove(self, content: Content, checksums: Mapping[int, bytes], *, sealed: bool) -> None:
+        file = self.find(content)
+        update = (
+            "UPDATE blocks SET proven = 1, checksum = ? WHERE file = ? AND number = ? AND NOT proven AND checksum = ?"
+        )
+        rows = ((value, file, number, stored_checksum(value, proven=False)) for number, value in checksums.items())
+        self._run_many(update, rows)
+        if sealed:
+            query = "UPDATE files SET sealed = 1 WHERE id = ? AND NOT EXISTS (SELECT 1 FROM blocks WHERE file = id AND NOT proven)"
+            self._run(query, (file,))
+
+    def find(self, content: Content) -> int | None:
+        """Return the number of a content's file in this transaction."""
+        row = self._run("SELECT id FROM files WHERE name = ? AND size = ?", content).fetchone()
+        return None if row is None else int(row[0])
+
+    def _make(self, content: Content) -> int:
+        file = self.find(content)
+        if file is None:
+            file = self._run("INSERT INTO files (name, size, sealed) VALUES (?, ?, 0)", content).lastrowid
+        return int(file or 0)
+
+    def coldest(self, stamp: int, limit: int, *, after: bool = False) -> list[ColdBlock]:
+        """Return up to ``limit`` blocks last used before a time (or after it), those not used for longest first."""
+        query = f"""
+            SELECT file, name, size, number FROM blocks LEFT JOIN files ON file = id
+            WHERE used {">" if after else "<"} ? ORDER BY used LIMIT ?"""  # noqa: S608
+        return [ColdBlock._make(row) for row in self._run(query, (stamp, limit)).fetchall()]
+
+    def numbers(self, file: int) -> list[int]:
+        """Return which blocks of a file are recorded."""
+        return [number for (number,) in self._run("SELECT number FROM blocks WHERE file = ?", (file,)).fetchall()]
+
+    def has(self, content: Content, number: int) -> bool:
+        """Whether a block is recorded."""
+        query = "SELECT 1 FROM blocks WHERE file = ? AND number = ?"
+        return self._run(query, (self.find(content), number)).fetchone() is not None
+
+    def remove(self, file: int, numbers: Iterable[int]) -> bool:
+        """Delete rows of blocks; return whether any are left of the file, whose row goes with the last."""
+        self._run_many("DELETE FROM blocks WHERE file = ? AND number = ?", [(file, number) for number in numbers])
+        if self._run("SELECT 1 FROM blocks WHERE file = ? LIMIT 1", (file,)).fetchone():
+            return True
+        self._run("DELETE FROM files WHERE id = ?", (file,))
+        return False
+
+    def forget(self, file: int | None) -> None:
+        """Delete all rows of a file."""
+        self._run("DELETE FROM blocks WHERE file = ?", (file,))
+        self._run("DELETE FROM files WHERE id = ?", (file,))
+
+    def warm(self, file: int, numbers: Iterable[int], used: int) -> None:
+        """Note that blocks are not cold."""
+        update = "UPDATE blocks SET used = ? WHERE file = ? AND number = ?"
+        self._run_many(update, [(used, file, number) for number in numbers])
+
+    def is_pinned(self, name: str) -> bool:
+        """Whether anybody pins a name."""
+        return self._run("SELECT 1 FROM pins WHERE name = ?", (name,)).fetchone() is not None
+
+    def pin(self, owner: str, names: Iterable[str]) -> None:
+        """Add names to those that an owner pins."""
+        self._run_many("INSERT OR IGNORE INTO pins VALUES (?, ?)", [(owner, name) for name in names])
+
+    def unpin(self, owner: str) -> None:
+        """Forget what an owner pins. Its blocks, which may have been set warm for being pinned, are used just now at most."""
+        now = time.time_ns()
+        files = "SELECT id FROM files WHERE name IN (SELECT name FROM pins WHERE owner = ?)"
+        self._run(f"UPDATE blocks SET used = ? WHERE used > ? AND file IN ({files})", (now, now, owner))  # noqa: S608
+        self._run("DELETE FROM pins WHERE owner = ?", (owner,))
+
+    def recount(self) -> None:
+        """Compute the totals from the rows, and delete rows of blocks without a file."""
+        self._run("DELETE FROM blocks WHERE file NOT IN (SELECT id FROM files)")
+        self._run("""
+            UPDATE totals SET files = (SELECT count(*) FROM files),
+            (bytes, blocks) = (SELECT ifnull(sum(bytes), 0), count(*) FROM blocks)""")
+
+
+class Ledger:
+    """An open ledger. Thread-safe; reads do not wait for writes. ``totals`` is as of the last write of this process."""
+
+    def __init__(self, path: Path) -> None:
+        self._address = f"{path.absolute().as_uri()}?mode=rw"
+        self._lock = threading.Lock()  # of the pool: never held while SQLite works
+        self._writing = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+        with _readable_errors():
+            self._writer = self._connect()
+        try:
+            with _readable_errors():
+                self._check()
+                self.totals = self._totals()
+        except BaseException:
+            self._writer.close()
+            raise
+
+    @staticmethod
+    def create(path: Path) -> None:
+        """Make an empty ledger. The file must not be there."""
+        database = sqlite3.connect(path, isolation_level=None)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.executescript(f"BEGIN; {SCHEMA}; PRAGMA user_version = {FORMAT}; COMMIT;")
+        finally:
+            database.close()
+        path.chmod(0o600)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        # Text that is damaged must be readable enough to be deleted.
+        connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        try:
+            # NORMAL: a machine that stops loses the last transactions, never the file. It waits for the disk at checkpoints only.
+            for pragma in ("synchronous = NORMAL", "wal_autocheckpoint = 4000", "cell_size_check = ON",
+                           "trusted_schema = OFF", "cache_size = -4096"):  # fmt: skip
+                connection.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _check(self) -> None:
+        (version,) = self._writer.execute("PRAGMA user_version").fetchone()
+        if version != FORMAT or _schema(self._writer) != _expected_schema():
+            raise LedgerDamagedError(f"it is no ledger of format {FORMAT}")
+
+    def _totals(self) -> Totals:
+        rows = self._writer.execute("SELECT bytes, blocks, files FROM totals").fetchall()
+        if len(rows) != 1 or not all(isinstance(value, int) and value >= 0 for value in rows[0]):
+            raise LedgerDamagedError("its totals are impossible")
+        return Totals._make(rows[0])
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Begin a write transaction; it is committed at the end, and rolled back by any exception."""
+        with self._writing, _readable_errors():
+            if self._closed:
+                raise sqlite3.ProgrammingError("the ledger is closed")
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield Transaction(self._writer)
+                totals = self._totals()
+                self._writer.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # some errors have rolled back already
+                    self._writer.execute("ROLLBACK")
+                raise
+            self.totals = totals
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        with _readable_errors():
+            if connection is None:
+                connection = self._connect()
+            try:
+                yield connection
+            except BaseException:
+                connection.close()
+                raise
+        with self._lock:
+            if not self._closed and len(self._idle) < _IDLE_CONNECTIONS:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def load(self, content: Content) -> Rows:
+        """Return what is recorded of a content. Rows that cannot be are left out."""
+        with self._reader() as connection:
+            found = connection.execute("SELECT id, sealed FROM files WHERE name = ? AND size = ?", content).fetchone()
+            if found is None:
+                return Rows()
+            blocks = connection.execute(
+                "SELECT number, checksum, proven FROM blocks WHERE file = ?", found[:1]
+            ).fetchall()
+        return parse_rows(content, blocks, sealed=found[1] == 1)
+
+    def block(self, content: Content, number: int) -> bool:
+        """Whether a block is recorded."""
+        with self._reader() as connection:
+            return Transaction(connection).has(content, number)
+
+    def contents(self, kind: str, prefix: str) -> dict[Content, int]:
+        """Return the contents of a kind whose hex digits begin with two digits, with the disk space recorded for each."""
+        query = """
+            SELECT name, size, (SELECT CAST(ifnull(sum(bytes), 0) AS INTEGER) FROM blocks WHERE file = id)
+            FROM files WHERE name >= ? AND name < ?"""
+        with self._reader() as connection:
+            rows = connection.execute(query, (f"{kind}/{prefix}", f"{kind}/{prefix}g")).fetchall()
+        return {content: total for name, size, total in rows if (content := valid_content(name, size)) is not None}
+
+    def kinds(self) -> set[str]:
+        """Return the kinds of contents that are recorded."""
+        with self._reader() as connection:
+            rows = connection.execute("SELECT DISTINCT substr(name, 1, instr(name, '/') - 1) FROM files").fetchall()
+        return {row[0] for row in rows}  # in a damaged ledger, anything
+
+    def coldest_names(self, limit: int) -> list[Content]:
+        """Return up to ``limit`` contents that nobody pins, those with the coldest block first."""
+        query = """
+            SELECT name, size FROM blocks JOIN files ON file = id
+            WHERE name NOT IN (SELECT name FROM pins) GROUP BY file ORDER BY min(used) LIMIT ?"""
+        with self._reader() as connection:
+            rows = connection.execute(query, (limit,)).fetchall()
+        return [content for row in rows if (content := valid_content(*row)) is not None]
+
+    def pinned(self, owner: str) -> frozenset[str]:
+        """Return the names that an owner pins."""
+        with self._reader() as connection:
+            return frozenset(name for (name,) in connection.execute("SELECT name FROM pins WHERE owner = ?", (owner,)))
+
+    def sound(self) -> bool:
+        """Whether the pages of the file are in order. Reads all of it."""
+        with self._reader() as connection:
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+
+    def close(self) -> None:
+        """Close what is not in use, and the rest when its user is done."""
+        with self._writing:
+            with self._lock:
+                self._closed = True
+                idle, self._idle = self._idle, []
+            for connection in (*idle, self._writer):
+                connection.close()
+
+
+@contextlib.contextmanager
+def _readable_errors() -> Iterator[None]:
+    """Convert the error of the sqlite3 module when the text of an error, which tells of damaged names, is not UTF-8."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise LedgerDamagedError("its schema is damaged") from error
+
+
+def _schema(connection: sqlite3.Connection) -> list[object]:
+    return connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall()
+
+
+@functools.cache
+def _expected_schema() -> list[object]:
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
+        database.executescript(SCHEMA)
+        return _schema(database)

@@ -1,0 +1,74 @@
+"""Where the bytes of entries come from: sources, opened when first read, a bounded number of them at a time."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from cachetools import LRUCache
+
+from artfs.content.proof import content_key
+from artfs.errors import ArtfsError
+from artfs.model.reference import FILE_SCHEME, uri_scheme
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from artfs.content.proof import ContentKey
+    from artfs.model.entry import Entry
+    from artfs.storage.port import BlobStore, Source
+
+_OPEN_SOURCES = 256
+
+
+class Opened:
+    """An open source; closed when the last reader has let go of it."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        weakref.finalize(self, source.close)
+
+
+class Origins:
+    """The sources of entries. Thread-safe. ``open_reference`` opens a reference as a source, or refuses it."""
+
+    def __init__(self, store: BlobStore, open_reference: Callable[[Entry], Source]) -> None:
+        self._store = store
+        self._open_reference = open_reference
+        self._lock = threading.Lock()
+        self._opened: LRUCache[tuple[ContentKey, str | None], Opened] = LRUCache(_OPEN_SOURCES)
+
+    def is_local(self, entry: Entry) -> bool:
+        """Whether reading an entry costs no network. Looks at nothing but the entry."""
+        return self._store.local if entry.ref is None else uri_scheme(entry.ref) == FILE_SCHEME
+
+    def has(self, entry: Entry) -> bool:
+        """Whether the bytes of an entry are where they should be. May block."""
+        if entry.ref is None:
+            return self._store.has(entry.blob)
+        try:
+            self._open_reference(entry).close()
+        except ArtfsError:
+            return False
+        return True
+
+    def opened(self, entry: Entry) -> Opened | None:
+        """Return the source of an entry if it is open."""
+        with self._lock:
+            return self._opened.get((content_key(entry), entry.ref))
+
+    def open(self, entry: Entry) -> Opened:
+        """Return the source of an entry, opening it if it is not; NotFoundError and what else opening it raises. May block."""
+        found = self.opened(entry)
+        if found is None:
+            source = self._store.open(entry.blob) if entry.ref is None else self._open_reference(entry)
+            found = Opened(source)
+            with self._lock:
+                self._opened[content_key(entry), entry.ref] = found
+        return found
+
+    def forget(self, entry: Entry) -> None:
+        """Open an entry anew the next time: a replaced file, or another object, may be the right one."""
+        with self._lock:
+            self._opened.pop((content_key(entry), entry.ref), None)

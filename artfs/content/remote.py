@@ -1,0 +1,246 @@
+"""Blocks of content that lies elsewhere: out of the block cache, or fetched, proven and cached.
+
+How a fetched block is trusted:
+
+============  ========================================================================================================
+listed        one block, or a block list: each block is proven when it comes
+small         no list, up to `SMALL`: fetched whole and proven before the first byte is served; so is everything if ``strict``
+provisional   no list and big, or no digest of content: the source is pinned, blocks are served as they come, and the whole is proven
+              when it is complete; what is not what the manifest names is thrown away and refused from then on
+============  ========================================================================================================
+
+Synchronous and thread-safe; everything here may block but for what says otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from typing import TYPE_CHECKING
+
+from cachetools import LRUCache
+
+from artfs.content.proof import block_count, cache_name, content_key, describe, is_provable
+from artfs.errors import IntegrityError
+from artfs.model.digest import Algorithm, Digest
+from artfs.model.entry import BLOCK_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from artfs.cache.blocks import BlockCache
+    from artfs.cache.cachefile import CacheFile
+    from artfs.content.proof import ContentKey, Prover
+    from artfs.model.entry import Entry
+    from artfs.storage.port import Buffer, Source
+
+log = logging.getLogger(__name__)
+
+SMALL = 8 << 20
+_RUN = 8  # blocks in one request, when a whole content is read
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+class Remote:
+    """Remote content behind a block cache, which the first call of ``cache`` makes. ``strict`` serves nothing before it is proven."""
+
+    def __init__(self, prover: Prover, cache: Callable[[], BlockCache], *, strict: bool = False) -> None:
+        self._prover = prover
+        self._get_cache = cache
+        self._strict = strict
+        self._lock = threading.Lock()
+        self._refused: LRUCache[ContentKey, str] = LRUCache(4096)
+        self._completing: set[str] = set()
+
+    @property
+    def _cache(self) -> BlockCache:
+        return self._get_cache()
+
+    # Without waiting --------------------------------------------------------------------------------------------
+
+    def piece_nowait(self, entry: Entry, number: int, offset: int, size: int) -> bytes | None:
+        """Return bytes of a cached block from memory or the page cache; None where that would wait. Never blocks."""
+        file = self._opened(entry)
+        if file is None:
+            return None
+        return file.read_nowait(number, offset, size, only_proven=self._only_proven(entry))
+
+    def is_present(self, entry: Entry, number: int) -> bool:
+        """Whether a block is in the cache, as far as is known without waiting."""
+        file = self._opened(entry)
+        return file is not None and file.has(number) and (file.proven(number) or not self._only_proven(entry))
+
+    def _opened(self, entry: Entry) -> CacheFile | None:
+        return self._cache.opened(cache_name(entry), entry.size)
+
+    def _only_proven(self, entry: Entry) -> bool:
+        """Whether a block that was kept as it came must not be served."""
+        return is_provable(entry) and (self._strict or entry.size <= SMALL or self._prover.knows(entry))
+
+    # What is known ----------------------------------------------------------------------------------------------
+
+    def state(self, entry: Entry) -> tuple[str, str]:
+        """Return how much is in the cache (yes, partly, no), and whether what is served is proven or provisional."""
+        file = self._file(entry)
+        proven = (
+            self._only_proven(entry) or file.sealed or (is_provable(entry) and self._prover.list_of(entry) is not None)
+        )
+        there = file.whole or entry.size == 0
+        count = 0 if there else len(file.missing(0, block_count(entry.size) - 1))
+        cached = "yes" if there else "no" if count == block_count(entry.size) else "partly"
+        return cached, "proven" if proven else "provisional"
+
+    def _file(self, entry: Entry) -> CacheFile:
+        return self._cache.file(cache_name(entry), entry.size)
+
+    # Blocks -----------------------------------------------------------------------------------------------------
+
+    def piece(self, entry: Entry, number: int, offset: int, size: int) -> bytes | None:
+        """Return bytes of a block out of the cache; None if it is not there, or is damaged."""
+        return self._file(entry).read(number, offset, size, only_proven=self._only_proven(entry))
+
+    def blocks(self, entry: Entry, open_source: Callable[[], Source], first: int, last: int) -> list[Buffer]:
+        """Return the blocks ``first`` to ``last``, fetching what the cache does not have, neighbours in one request.
+
+        ``open_source`` is called only if something has to be fetched. IntegrityError if the origin does not have what the
+        manifest names; what the source raises.
+        """
+        with self._lock:
+            refused = self._refused.get(content_key(entry))
+        if refused is not None:
+            raise IntegrityError(refused)
+        file = self._file(entry)
+        if self._must_prove_whole(entry, file):
+            self._fetch_whole(entry, open_source(), file)
+        found: dict[int, Buffer] = {}
+        for number in range(first, last + 1):
+            data = file.read(number, only_proven=self._only_proven(entry))
+            if data is not None:
+                found[number] = data
+        for start, end in _gaps(found, first, last):
+            self._fetch(entry, open_source(), file, start, end, found)
+        return [found[number] for number in range(first, last + 1)]
+
+    def _must_prove_whole(self, entry: Entry, file: CacheFile) -> bool:
+        if not is_provable(entry):
+            return self._strict and not file.whole
+        return (entry.size <= SMALL or self._strict) and self._prover.list_of(entry) is None
+
+    def _fetch(
+        self, entry: Entry, source: Source, file: CacheFile, first: int, last: int, found: dict[int, Buffer]
+    ) -> None:
+        """Fetch blocks in one request, and keep those that are what they should be."""
+        blocks = self._prover.list_of(entry) if is_provable(entry) else None
+        data = self._read(entry, source, first, last)
+        for number in range(first, last + 1):
+            block = data[(number - first) * BLOCK_SIZE :][:BLOCK_SIZE]
+            if blocks is not None and not self._prover.proves(entry, blocks, number, block):
+                block = self._read(entry, source, number, number)  # once more: it may have been damaged on its way
+                if not self._prover.proves(entry, blocks, number, block):
+                    raise IntegrityError(
+                        f"{describe(entry)} is damaged in block {number}: its bytes do not match the manifest"
+                    )
+            file.write(number, block, proven=blocks is not None)
+            found[number] = block
+
+    @staticmethod
+    def _read(entry: Entry, source: Source, first: int, last: int) -> memoryview:
+        offset = first * BLOCK_SIZE
+        size = min((last + 1) * BLOCK_SIZE, entry.size) - offset
+        data = memoryview(source.read(offset, size))
+        if len(data) != size:
+            raise IntegrityError(
+                f"{describe(entry)} is shorter than the manifest says: it ends before byte {offset + size}"
+            )
+        return data
+
+    # The whole --------------------------------------------------------------------------------------------------
+
+    def _fetch_whole(self, entry: Entry, source: Source, file: CacheFile) -> None:
+        """Read everything, and prove it before any of it is served."""
+        whole, digests = entry.algorithm.hasher(), []
+        for first in range(0, block_count(entry.size), _RUN):
+            last = min(first + _RUN, block_count(entry.size)) - 1
+            data: memoryview | None = None
+            for number in range(first, last + 1):
+                kept = file.read(number)
+                if kept is None:
+                    if data is None:
+                        data = self._read(entry, source, first, last)
+                    block: Buffer = data[(number - first) * BLOCK_SIZE :][:BLOCK_SIZE]
+                else:
+                    block = kept
+                digest = Digest.of(block, Algorithm.BLAKE3).raw
+                if kept is None:
+                    file.write(number, block, proven=False, checksum=digest)
+                whole.update(block)
+                digests.append(digest)
+        if is_provable(entry):
+            self._conclude(entry, file, whole.digest(), digests)
+
+    def complete(self, entry: Entry) -> None:
+        """Prove a content whose blocks are all cached but were served as they came; IntegrityError if it is not what it should be.
+
+        Nothing if it is not complete, is proven already, or cannot be proven. To be called after each fetch of a big one.
+        """
+        name, file = cache_name(entry), self._file(entry)
+        expected = self._expected(entry)
+        if file.sealed or not file.whole or expected is None:
+            return
+        with self._lock:
+            if name in self._completing:
+                return
+            self._completing.add(name)
+        try:
+            whole, digests = entry.algorithm.hasher(), []
+            for number in range(block_count(entry.size)):
+                data = file.read(number)
+                if data is None:
+                    return  # evicted, or damaged: another fetch completes it again
+                whole.update(data)
+                digests.append(Digest.of(data, Algorithm.BLAKE3).raw)
+            if is_provable(entry):
+                self._conclude(entry, file, whole.digest(), digests)
+            elif whole.digest() == expected:
+                file.seal(digests)
+        finally:
+            with self._lock:
+                self._completing.discard(name)
+
+    @staticmethod
+    def _expected(entry: Entry) -> bytes | None:
+        """Return the digest that the whole must have. The ETag of an S3 object often is its MD5: then it proves, else it says nothing."""
+        if is_provable(entry):
+            return entry.blob.raw
+        return bytes.fromhex(entry.digest) if _MD5.fullmatch(entry.digest) else None
+
+    def _conclude(self, entry: Entry, file: CacheFile, digest: bytes, digests: list[bytes]) -> None:
+        if digest == entry.blob.raw:
+            if entry.size > BLOCK_SIZE:
+                self._prover.learn(entry, digests)
+            file.seal(digests)
+            return
+        file.drop()
+        message = f"{describe(entry)} is damaged: its bytes do not match the manifest"
+        with self._lock:
+            self._refused[content_key(entry)] = message
+        raise IntegrityError(message)
+
+    def needs_completion(self, entry: Entry) -> bool:
+        """Whether `complete` has to be called after fetches of an entry. Never blocks."""
+        file = self._opened(entry)
+        return file is not None and file.whole and not file.sealed and self._expected(entry) is not None
+
+
+def _gaps(found: dict[int, Buffer], first: int, last: int) -> list[tuple[int, int]]:
+    """Return the runs of numbers that were not found."""
+    gaps: list[tuple[int, int]] = []
+    for number in range(first, last + 1):
+        if number in found:
+            continue
+        if gaps and gaps[-1][1] == number - 1:
+            gaps[-1] = (gaps[-1][0], number)
+        else:
+            gaps.append((number, number))
+    return gaps

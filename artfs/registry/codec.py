@@ -1,0 +1,117 @@
+"""The values of a registry as JSON text and back, for who keeps answers on disk (`artfs.registry.remembered`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import datetime
+from typing import Any, cast
+
+from artfs.errors import InvalidInputError
+from artfs.model.digest import Algorithm, Digest
+from artfs.model.names import CollectionRef
+from artfs.registry.port import (
+    AliasInfo,
+    CollectionKind,
+    CollectionListing,
+    ManifestFile,
+    RunInfo,
+    State,
+    Version,
+    VersionInfo,
+)
+
+
+def encode(answer: object) -> str:
+    """Return an answer of a reading method of the port as text."""
+    return json.dumps(_plain(answer), separators=(",", ":"), ensure_ascii=False)
+
+
+def _plain(value: object) -> object:
+    match value:
+        case Digest():
+            return str(value)
+        case datetime():
+            return value.isoformat()
+        case State() | CollectionKind():
+            return value.value
+        case Algorithm():
+            return value.name
+        case list() | tuple():
+            return [_plain(item) for item in value]
+    if dataclasses.is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return value
+
+
+def decode_names(text: str) -> list[str]:
+    """Return a list of names."""
+    return cast("list[str]", _load(text))
+
+
+def decode_listing(text: str) -> CollectionListing:
+    """Return the listing of a collection."""
+    found = _load(text)
+    return CollectionListing(
+        kind=CollectionKind(found["kind"]),
+        type=found["type"],
+        created_at=datetime.fromisoformat(found["created_at"]),
+        updated_at=datetime.fromisoformat(found["updated_at"]),
+        versions=tuple(
+            VersionInfo(info["id"], info["index"], datetime.fromisoformat(info["created_at"]))
+            for info in found["versions"]
+        ),
+        aliases=tuple(
+            AliasInfo(info["name"], info["index"], datetime.fromisoformat(info["updated_at"]))
+            for info in found["aliases"]
+        ),
+    )
+
+
+def decode_version(text: str) -> Version:
+    """Return a version."""
+    return _version(_load(text))
+
+
+def decode_versions(text: str) -> list[Version]:
+    """Return a list of versions."""
+    return [_version(found) for found in _load(text)]
+
+
+def _version(found: dict[str, Any]) -> Version:
+    algorithm, _, digest = found["manifest"]["digest"].partition(":")
+    manifest = ManifestFile(Digest.from_hex(digest, Algorithm(algorithm)), found["manifest"]["size"])
+    changed: dict[str, Any] = {
+        "collection": CollectionRef(**found["collection"]),
+        "source": CollectionRef(**found["source"]),
+        "state": State(found["state"]),
+        "algorithm": Algorithm[found["algorithm"]],
+        "manifest": manifest,
+        "aliases": tuple(found["aliases"]),
+        "tags": tuple(found["tags"]),
+        "created_at": datetime.fromisoformat(found["created_at"]),
+        "updated_at": datetime.fromisoformat(found["updated_at"]),
+    }
+    return Version(**{**found, **changed})
+
+
+def decode_run(text: str) -> RunInfo | None:
+    """Return a run, or none."""
+    found = _load(text)
+    return None if found is None else _run(found)
+
+
+def decode_runs(text: str) -> list[RunInfo]:
+    """Return a list of runs."""
+    return [_run(found) for found in _load(text)]
+
+
+def _run(found: dict[str, Any]) -> RunInfo:
+    return RunInfo(**{**found, "created_at": datetime.fromisoformat(found["created_at"])})
+
+
+def _load(text: str) -> Any:  # noqa: ANN401 - JSON that `encode` wrote
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidInputError(f"a remembered answer is damaged: {error}") from error

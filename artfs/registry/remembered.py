@@ -1,0 +1,309 @@
+"""A registry that is not on this machine, with a memory on disk: what was seen can be listed without it.
+
+Each answer of a reading method is written to ``<cache>/seen/<name>.sqlite``. When the registry cannot be reached, the answer that was
+seen last is given, if there is one, and the registry is not asked again for `PAUSE` seconds, so that listings stay fast;
+`health` says since when, and why. Changes always go to the registry, and fail where it is away. The registry is opened when it is
+first asked, so that a mount comes up without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from artfs.errors import ArtfsError, InvalidInputError, NotFoundError, UnreachableError
+from artfs.registry import codec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from artfs.model.entry import JsonValue
+    from artfs.model.names import ArtifactRef, CollectionRef
+    from artfs.registry.port import (
+        CollectionListing,
+        ManifestFile,
+        NewVersion,
+        Registry,
+        Reservation,
+        RunInfo,
+        Version,
+    )
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PAUSE = 5.0  # seconds
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether a registry answers: ``away_since`` is the unix time of the first failure since it last did, or None."""
+
+    away_since: float | None
+    reason: str
+
+
+class Memory:
+    """Answers by question, in a SQLite file. Its failures cost the memory only: they are logged, once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._database: sqlite3.Connection | None = None
+        self._broken = False
+
+    def get(self, question: str) -> str | None:
+        """Return the answer that was seen last."""
+        rows = self._run("SELECT answer FROM seen WHERE question = ?", question)
+        return str(rows[0][0]) if rows else None
+
+    def put(self, question: str, answer: str) -> None:
+        """Remember an answer."""
+        self._run("INSERT OR REPLACE INTO seen VALUES (?, ?) ", question, answer)
+
+    def forget(self, question: str) -> None:
+        """Forget an answer: what it was about is gone."""
+        self._run("DELETE FROM seen WHERE question = ?", question)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def _run(self, statement: str, *values: str) -> list[tuple[object, ...]]:
+        with self._lock:
+            try:
+                if self._database is None:
+                    self._database = self._open()
+                return self._database.execute(statement, values).fetchall()
+            except (sqlite3.Error, OSError) as error:
+                if not self._broken:
+                    log.warning("what was seen of the registry cannot be remembered in %s: %s", self._path, error)
+                self._broken = True
+                return []
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        database = sqlite3.connect(self._path, timeout=5, isolation_level=None, check_same_thread=False)
+        self._path.chmod(0o600)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = OFF")  # it is only a memory
+        (found,) = database.execute("PRAGMA user_version").fetchone()
+        if found != _FORMAT:
+            database.execute("DROP TABLE IF EXISTS seen")
+            database.execute(f"PRAGMA user_version = {_FORMAT}")
+        database.execute(
+            "CREATE TABLE IF NOT EXISTS seen (question TEXT PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID"
+        )
+        return database
+
+
+class RememberedRegistry:
+    """The port of a registry (`artfs.registry.port.Registry`) over one that may be away."""
+
+    def __init__(self, connect: Callable[[], Registry], memory: Memory, default_entity: str) -> None:
+        self._connect = connect
+        self._memory = memory
+        self._default_entity = default_entity
+        self._lock = threading.Lock()
+        self._registry: Registry | None = None
+        self._away_since: float | None = None
+        self._retry_at = 0.0
+        self._reason = ""
+
+    # What it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The name of the registry; UnreachableError if it is away and was never seen."""
+        return self._read("id", lambda registry: [registry.id], codec.decode_names)[0]
+
+    @property
+    def default_entity(self) -> str:
+        """The entity of references that name none."""
+        return self._default_entity
+
+    def health(self) -> Health:
+        """Say whether the registry answered when it was last asked."""
+        return Health(self._away_since, self._reason)
+
+    def close(self) -> None:
+        """Give back connections."""
+        with self._lock:
+            registry, self._registry = self._registry, None
+        if registry is not None:
+            registry.close()
+        self._memory.close()
+
+    def _reach(self) -> Registry:
+        with self._lock:
+            if self._registry is None:
+                self._registry = self._connect()
+            return self._registry
+
+    def _write(self, change: Callable[[Registry], T]) -> T:
+        try:
+            result = change(self._reach())
+        except UnreachableError as error:
+            self._note_away(error)
+            raise
+        self._note_back()
+        return result
+
+    def _read(self, question: str, ask: Callable[[Registry], T], decode: Callable[[str], T]) -> T:
+        if self._away_since is not None and time.monotonic() < self._retry_at:
+            return self._remembered(question, decode, UnreachableError(f"the registry is away: {self._reason}"))
+        try:
+            answer = ask(self._reach())
+        except UnreachableError as error:
+            self._note_away(error)
+            return self._remembered(question, decode, error)
+        except NotFoundError:
+            self._note_back()
+            self._memory.forget(question)
+            raise
+        self._note_back()
+        self._memory.put(question, codec.encode(answer))
+        return answer
+
+    def _remembered(self, question: str, decode: Callable[[str], T], error: ArtfsError) -> T:
+        text = self._memory.get(question)
+        if text is None:
+            raise error
+        try:
+            return decode(text)
+        except (InvalidInputError, KeyError, TypeError, ValueError):  # of another program, or damaged
+            self._memory.forget(question)
+            raise error from None
+
+    def _note_away(self, error: ArtfsError) -> None:
+        self._retry_at = time.monotonic() + PAUSE
+        if self._away_since is None:
+            self._away_since, self._reason = time.time(), error.message
+            log.warning("the registry is away, listings show what was seen last: %s", error)
+
+    def _note_back(self) -> None:
+        if self._away_since is not None:
+            log.info("the registry answers again after %.0f s", time.time() - self._away_since)
+            self._away_since, self._reason = None, ""
+
+    # What exists ------------------------------------------------------------------------------------------------
+
+    def entities(self) -> Sequence[str]:
+        """Return the names of the entities."""
+        return self._read("entities", lambda registry: list(registry.entities()), codec.decode_names)
+
+    def projects(self, entity: str) -> Sequence[str]:
+        """Return the names of an entity's projects."""
+        return self._read(f"projects {entity}", lambda registry: list(registry.projects(entity)), codec.decode_names)
+
+    def collections(self, entity: str, project: str) -> Sequence[str]:
+        """Return the names of a project's collections."""
+        question = f"collections {entity}/{project}"
+        return self._read(question, lambda registry: list(registry.collections(entity, project)), codec.decode_names)
+
+    def listing(self, collection: CollectionRef) -> CollectionListing:
+        """Return the versions and aliases of a collection."""
+        return self._read(f"listing {collection}", lambda registry: registry.listing(collection), codec.decode_listing)
+
+    def version(self, ref: ArtifactRef) -> Version:
+        """Return a COMMITTED version."""
+        return self._read(f"version {ref}", lambda registry: registry.version(ref), codec.decode_version)
+
+    def versions(self, collection: CollectionRef) -> Sequence[Version]:
+        """Return all COMMITTED versions of a collection."""
+        question = f"versions {collection}"
+        return self._read(question, lambda registry: list(registry.versions(collection)), codec.decode_versions)
+
+    def logged_by(self, version_id: str) -> RunInfo | None:
+        """Return the run that logged a version."""
+        question = f"logged_by {version_id}"
+        return self._read(question, lambda registry: registry.logged_by(version_id), codec.decode_run)
+
+    def used_by(self, version_id: str) -> Sequence[RunInfo]:
+        """Return the runs that used a version."""
+        question = f"used_by {version_id}"
+        return self._read(question, lambda registry: list(registry.used_by(version_id)), codec.decode_runs)
+
+    # Changes ----------------------------------------------------------------------------------------------------
+
+    def create_entity(self, entity: str) -> None:
+        """Make an entity."""
+        self._write(lambda registry: registry.create_entity(entity))
+
+    def create_project(self, entity: str, project: str) -> None:
+        """Make a project."""
+        self._write(lambda registry: registry.create_project(entity, project))
+
+    def create_collection(self, collection: CollectionRef) -> None:
+        """Make an empty sequence."""
+        self._write(lambda registry: registry.create_collection(collection))
+
+    def remove_entity(self, entity: str) -> None:
+        """Remove an entity without projects."""
+        self._write(lambda registry: registry.remove_entity(entity))
+
+    def remove_project(self, entity: str, project: str) -> None:
+        """Remove a project without collections."""
+        self._write(lambda registry: registry.remove_project(entity, project))
+
+    def remove_collection(self, collection: CollectionRef) -> None:
+        """Remove a collection that never had a version."""
+        self._write(lambda registry: registry.remove_collection(collection))
+
+    def reserve(self, new: NewVersion) -> Reservation:
+        """Give a new version its id and index as PENDING."""
+        return self._write(lambda registry: registry.reserve(new))
+
+    def publish(self, client_id: str, manifest: ManifestFile, aliases: Sequence[str]) -> Version:
+        """Make a reserved version COMMITTED."""
+        return self._write(lambda registry: registry.publish(client_id, manifest, aliases))
+
+    def abandon(self, client_id: str) -> None:
+        """Drop a PENDING reservation."""
+        self._write(lambda registry: registry.abandon(client_id))
+
+    def add_aliases(self, ref: ArtifactRef, aliases: Sequence[str]) -> Version:
+        """Move aliases to a version."""
+        return self._write(lambda registry: registry.add_aliases(ref, aliases))
+
+    def rename_alias(self, collection: CollectionRef, old: str, new: str) -> None:
+        """Give an alias another name."""
+        self._write(lambda registry: registry.rename_alias(collection, old, new))
+
+    def remove_alias(self, collection: CollectionRef, alias: str) -> None:
+        """Remove an alias."""
+        self._write(lambda registry: registry.remove_alias(collection, alias))
+
+    def set_description(self, ref: ArtifactRef, description: str | None) -> None:
+        """Replace the description of a version."""
+        self._write(lambda registry: registry.set_description(ref, description))
+
+    def set_metadata(self, ref: ArtifactRef, metadata: Mapping[str, JsonValue]) -> None:
+        """Replace the metadata of a version."""
+        self._write(lambda registry: registry.set_metadata(ref, metadata))
+
+    def delete_version(self, ref: ArtifactRef, *, delete_aliases: bool = False) -> Version:
+        """Make a version DELETED."""
+        return self._write(lambda registry: registry.delete_version(ref, delete_aliases=delete_aliases))
+
+    def record_run(self, run: RunInfo) -> None:
+        """Record a run."""
+        self._write(lambda registry: registry.record_run(run))
+
+    def record_logged(self, run: RunInfo, version_id: str) -> None:
+        """Record which run logged a version."""
+        self._write(lambda registry: registry.record_logged(run, version_id))
+
+    def record_use(self, run: RunInfo, version_id: str) -> None:
+        """Record that a run used a version."""
+        self._write(lambda registry: registry.record_use(run, version_id))

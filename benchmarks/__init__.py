@@ -1,0 +1,1 @@
+"""Measurements: what docs/benchmarks.md shows, one command each."""

@@ -1,0 +1,186 @@
+"""The asynchronous read path: one fetch for each block, nobody waits for what is there, errors reach everybody."""
+
+import random
+
+import pytest
+import trio
+import trio.testing
+
+from artfs.content.pipeline import MAX_DISK_READS, Pipeline
+from artfs.errors import IntegrityError, UnreachableError
+from artfs.model.entry import BLOCK_SIZE, Entry
+from artfs.model.paths import parse_entry_path
+
+DATA = random.Random(3).randbytes(3 * BLOCK_SIZE + 5)
+damage = pytest.mark.expects_warning("is damaged or missing")
+
+pytestmark = pytest.mark.trio
+
+
+@pytest.fixture
+def pipeline(reader, nursery):
+    return Pipeline(reader, nursery)
+
+
+async def reads_arrived(store, count):
+    await trio.to_thread.run_sync(store.wait_for_reads, count)
+
+
+@pytest.mark.parametrize(("offset", "size"), [(0, 1), (0, len(DATA)), (5, 10), (BLOCK_SIZE - 1, 2), (BLOCK_SIZE, BLOCK_SIZE),
+                                              (len(DATA) - 3, 100), (len(DATA), 10), (len(DATA) + BLOCK_SIZE, 1),
+                                              (10, 2 * BLOCK_SIZE + 50), (7, 0)])  # fmt: skip
+async def test_any_span_of_a_file_can_be_read(store, pipeline, offset, size):
+    entry = store.add("f", DATA, listed=True)
+    assert bytes(await pipeline.read(entry, offset, size)) == DATA[offset : offset + size]
+
+
+async def test_an_empty_file_is_empty_and_one_that_should_not_be_is_refused(store, pipeline):
+    assert await pipeline.read(store.add("f", b""), 0, 4096) == b""
+    with pytest.raises(IntegrityError):
+        await pipeline.read(Entry(parse_entry_path("g"), store.add("g", b"x").digest, 0), 0, 4096)
+
+
+async def test_a_block_is_fetched_once_however_many_wait_for_it(store, pipeline):
+    entry, found = store.add("f", b"the only block"), []
+
+    async def read(offset):
+        found.append(bytes(await pipeline.read(entry, offset, 4)))
+
+    with store.held():
+        async with trio.open_nursery() as readers:
+            for offset in range(50):
+                readers.start_soon(read, offset % 10)
+            await reads_arrived(store, 1)
+            await trio.testing.wait_all_tasks_blocked()
+            assert found == []
+            store.gate.set()
+    assert sorted(found) == sorted(b"the only block"[offset % 10 :][:4] for offset in range(50))
+    assert store.blocks_read(entry) == [0]
+    assert len(store.opened) == 1
+
+
+async def test_two_files_of_the_same_bytes_are_fetched_once(store, pipeline):
+    first, second = store.add("a", b"same"), store.add("b", b"same")
+    async with trio.open_nursery() as readers:
+        readers.start_soon(pipeline.read, first, 0, 4)
+        readers.start_soon(pipeline.read, second, 0, 4)
+    assert store.blocks_read(first) == [0]
+
+
+async def test_a_reader_that_is_cancelled_does_not_take_the_fetch_from_the_others(store, pipeline):
+    entry, found = store.add("f", b"data"), []
+
+    async def read():
+        found.append(await pipeline.read(entry, 0, 4))
+
+    with store.held():
+        async with trio.open_nursery() as readers:
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as impatient:
+                    impatient.start_soon(pipeline.read, entry, 0, 4)
+                    await reads_arrived(store, 1)
+                    readers.start_soon(read)
+                    await trio.testing.wait_all_tasks_blocked()
+                    scope.cancel()
+            store.gate.set()
+    assert [bytes(data) for data in found] == [b"data"]
+    assert store.blocks_read(entry) == [0]
+
+
+async def test_an_error_reaches_everybody_who_waits_and_the_next_read_tries_again(store, pipeline):
+    entry, errors = store.add("f", b"data"), []
+    store.failure = UnreachableError("the store does not answer")
+
+    async def read():
+        with pytest.raises(UnreachableError, match="does not answer") as caught:
+            await pipeline.read(entry, 0, 4)
+        errors.append(caught.value)
+
+    with store.held():
+        async with trio.open_nursery() as readers:
+            for _ in range(5):
+                readers.start_soon(read)
+            await reads_arrived(store, 1)
+            await trio.testing.wait_all_tasks_blocked()
+            store.gate.set()
+    assert len(errors) == 5
+    assert store.blocks_read(entry) == [0]
+    store.failure = None
+    assert await pipeline.read(entry, 0, 4) == b"data"
+    assert store.blocks_read(entry) == [0, 0]
+
+
+@damage
+async def test_damage_reaches_the_reader_as_an_error_each_time_and_the_log_once(store, pipeline, caplog):
+    entry = store.add("f", DATA, listed=True)
+    store.flip(entry.blob, 2 * BLOCK_SIZE)
+    for _ in range(3):
+        with pytest.raises(IntegrityError, match=entry.blob.hex):
+            await pipeline.read(entry, 2 * BLOCK_SIZE - 10, 20)
+    assert sum(entry.blob.hex in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_a_mistake_of_the_program_in_a_fetch_reaches_the_reader_and_ends_nothing(store, pipeline):
+    entry = store.add("f", b"data")
+    store.failure = ZeroDivisionError("a mistake")
+    with pytest.raises(ZeroDivisionError):
+        await pipeline.read(entry, 0, 4)
+    store.failure = None
+    assert await pipeline.read(entry, 0, 4) == b"data"
+
+
+async def test_what_is_in_memory_is_read_without_suspending(store, pipeline):
+    entry = store.add("f", DATA, listed=True)
+    await pipeline.read(entry, 0, len(DATA))
+    with trio.testing.assert_no_checkpoints():
+        assert bytes(await pipeline.read(entry, 0, len(DATA))) == DATA
+        assert bytes(await pipeline.read(entry, BLOCK_SIZE - 1, 2)) == DATA[BLOCK_SIZE - 1 : BLOCK_SIZE + 1]
+        assert await pipeline.read(entry, len(DATA), 10) == b""
+
+
+async def test_what_is_in_the_page_cache_is_read_and_proven_without_suspending(store, pipeline):
+    entry = store.add("f", DATA, listed=True)
+    await pipeline.read(entry, 3 * BLOCK_SIZE, 5)  # opens the file and its block list
+    store.in_page_cache = True
+    with trio.testing.assert_no_checkpoints():
+        assert bytes(await pipeline.read(entry, BLOCK_SIZE + 7, 100)) == DATA[BLOCK_SIZE + 7 :][:100]
+    assert store.nowait_reads == [(entry.blob, 1)]
+    assert store.blocks_read(entry) == [3]
+
+
+async def test_cold_reads_of_many_files_do_not_delay_a_cached_read_nor_other_threads(store, pipeline):
+    warm = store.add("warm", b"warm")
+    await pipeline.read(warm, 0, 4)
+    await reads_arrived(store, 1)
+    cold = [store.add(f"cold{number}", b"cold %d" % number) for number in range(64)]
+    with store.held():
+        async with trio.open_nursery() as readers:
+            for entry in cold:
+                readers.start_soon(pipeline.read, entry, 0, 10)
+            await reads_arrived(store, MAX_DISK_READS)
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.testing.assert_no_checkpoints():
+                assert await pipeline.read(warm, 0, 4) == b"warm"
+            assert await trio.to_thread.run_sync(lambda: "the threads of others are free") != ""
+            assert len([name for name, _ in store.reads if name != warm.blob]) == MAX_DISK_READS
+            store.gate.set()
+    assert sorted(store.blocks_read(entry) for entry in cold) == [[0]] * 64
+
+
+async def test_readers_are_let_go_when_the_mount_ends(store, reader):
+    entry = store.add("f", b"data")
+    with store.held():
+        async with trio.open_nursery() as readers, trio.open_nursery() as mount:
+            pipeline = Pipeline(reader, mount)
+
+            async def read():
+                with pytest.raises(UnreachableError, match="ending"):
+                    await pipeline.read(entry, 0, 4)
+
+            for number in range(MAX_DISK_READS):  # no thread is left for the one that is waited for
+                mount.start_soon(pipeline.read, store.add(f"g{number}", b"%d" % number), 0, 4)
+            await reads_arrived(store, MAX_DISK_READS)
+            readers.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked()
+            mount.cancel_scope.cancel()
+            store.gate.set()

@@ -1,0 +1,203 @@
+"""The documents say what the program does: help texts, links, commands, settings, tables, errors, formats."""
+
+import dataclasses
+import errno
+import importlib.util
+import re
+import shlex
+import sqlite3
+from pathlib import Path
+from urllib.parse import unquote
+
+import click
+import pytest
+
+from artfs import errors
+from artfs.cache.compile import SCHEMA as INDEX_SCHEMA
+from artfs.cli.main import COMMANDS, main
+from artfs.config import Config
+from artfs.fuse.errnos import ERRNOS
+from artfs.fuse.options import _KNOWN as MOUNT_OPTIONS
+from artfs.model.digest import version_digest
+from artfs.model.manifest import decode_manifest, encode_manifest
+from artfs.registry.sql import schema
+from artfs.staging.database import SCHEMA as DRAFT_SCHEMA
+from artfs.vfs import xattrs
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(
+    path
+    for path in ROOT.rglob("*.md")
+    if not any(part.startswith(".") for part in path.relative_to(ROOT).parts) and "node_modules" not in path.parts
+)
+OTHER_VARIABLES = {"ARTFS_CONFIG", "ARTFS_DEBUG", "ARTFS_MOUNTPOINT", "ARTFS_REQUIRE_FUSE"}
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def text_of(name):
+    return (ROOT / name).read_text()
+
+
+def without_code(text):
+    return re.sub(r"`[^`\n]*`", "code", _FENCE.sub("", text))
+
+
+def anchors_of(text):
+    """Return the anchors that a page has, as GitHub makes them out of its headings."""
+    found = set()
+    for heading in re.findall(r"^#+ +(.*?) *$", _FENCE.sub("", text), re.MULTILINE):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        found.add(re.sub(r"[^\w\- ]", "", plain).replace(" ", "-"))
+    return found
+
+
+def shell_commands(text):
+    """Yield the commands that a page shows: in shell blocks, in console blocks after the prompt, and as inline code."""
+    for language, body in _FENCE.findall(text):
+        for line in body.splitlines():
+            if language == "sh":
+                yield line
+            elif language == "console" and line.startswith("$ "):
+                yield line[2:]
+    yield from re.findall(r"`((?:artfs|make) [^`\n]+)`", _FENCE.sub("", text))
+
+
+def words_of(text):
+    """Yield the words of each simple command of a page."""
+    for line in shell_commands(text):
+        words = []
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;")
+        lexer.whitespace_split = True
+        for word in [*lexer, ";"]:
+            if set(word) <= set("|&;"):
+                if words:
+                    yield words
+                words = []
+            else:
+                words.append(word)
+
+
+def check_artfs(words):
+    """Check that a command line names a command and options that exist."""
+    root = click.Context(main, info_name="artfs", **main.context_settings)
+    _, rest, _ = main.make_parser(root).parse_args(list(words))
+    if rest and not rest[0].isupper():  # else a placeholder: artfs COMMAND --help
+        assert rest[0] in COMMANDS, f"artfs has no command {rest[0]!r}"
+        command = main.get_command(root, rest[0])
+        command.make_parser(click.Context(command, parent=root, info_name=rest[0])).parse_args(rest[1:])
+
+
+def start_section():
+    text = text_of("README.md")
+    return text[text.index("\n## Start\n") : text.index("\n## The main job\n")]
+
+
+def test_the_help_texts_in_the_documents_are_those_of_the_program():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    page = text_of("docs/cli.md")
+    assert generate.generated(page) == page, "run python docs/generate.py"
+    assert all(f"\n## artfs {name}\n" in page for name in COMMANDS)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_relative_links_lead_somewhere(document):
+    for link in _LINK.findall(without_code(document.read_text())):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = unquote(link).partition("#")
+        target = document if not path else document.parent / path
+        assert target.exists(), f"{link} leads to nothing"
+        if anchor:
+            assert anchor in anchors_of(target.read_text()), f"{link}: there is no such heading"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_commands_and_options_exist(document):
+    targets = set(re.findall(r"^([a-z]+):", text_of("Makefile"), re.MULTILINE))
+    for words in words_of(document.read_text()):
+        try:
+            if Path(words[0]).name == "artfs":
+                check_artfs(words[1:])
+            elif words[0] == "make":
+                assert set(words[1:]) <= targets, "no such target"
+        except (AssertionError, click.UsageError) as error:
+            pytest.fail(f"{' '.join(words)}: {error}")
+
+
+def test_the_start_of_the_readme_shows_commands_that_are_checked():
+    commands = list(words_of(start_section()))
+    assert ["make", "demo"] in commands
+    assert [Path(words[0]).name for words in commands].count("artfs") >= 1
+
+
+def test_a_command_that_does_not_exist_is_found():
+    for words in (["frobnicate"], ["mount", "--frobnicate", "x"], ["alias", "--name"]):
+        with pytest.raises((AssertionError, click.UsageError)):
+            check_artfs(words)
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Config)])
+def test_every_setting_is_documented(name):
+    assert f"\n| `{name}` | `ARTFS_{name.upper()}` |" in text_of("docs/formats.md")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_variables_exist(document):
+    known = {f"ARTFS_{field.name.upper()}" for field in dataclasses.fields(Config)} | OTHER_VARIABLES
+    assert set(re.findall(r"\bARTFS_[A-Z_]*[A-Z]\b", document.read_text())) <= known
+
+
+def test_every_table_is_documented():
+    text = text_of("docs/formats.md")
+    database = sqlite3.connect(":memory:")
+    database.executescript(INDEX_SCHEMA + DRAFT_SCHEMA)
+    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    database.close()
+    for table in tables | set(schema.metadata.tables):
+        assert f"`{table}`" in text, f"table {table} is not documented"
+
+
+def test_every_errno_is_documented():
+    table = text_of("docs/mount.md").partition("\n## Errors\n")[2].partition("\n## ")[0]
+    for number in ERRNOS.values():
+        assert errno.errorcode[number] in table or (number == errno.EOPNOTSUPP and "EOPNOTSUPP" in table)
+
+
+def test_every_exit_code_is_documented():
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", text_of("docs/cli.md"), re.MULTILINE)}
+    classes = [value for value in vars(errors).values() if isinstance(value, type)]
+    assert {kind.exit_code for kind in classes if issubclass(kind, errors.ArtfsError)} <= codes
+
+
+def test_every_extended_attribute_is_documented():
+    text = text_of("docs/mount.md")
+    for name in (*xattrs._OF_VERSION, "ref", "cached", "verified", "error", "progress", "control", "pid", "registry"):
+        assert f"`user.artfs.{name}`" in text
+
+
+def test_every_mount_option_is_documented():
+    table = text_of("docs/mount.md").partition("\n## Options of the mount\n")[2].partition("\n## ")[0]
+    for option in MOUNT_OPTIONS.split(", "):
+        assert f"`{option}`" in table
+
+
+def test_the_digest_of_a_version_is_computed_as_documented():
+    (code,) = [body for language, body in _FENCE.findall(text_of("docs/formats.md")) if language == "python"]
+    scope = {}
+    exec(code, scope)
+    contents = {path: {"digest": digest} for path, digest in (("b", "1"), ("a/ü", "2"), ("a", "3"))}
+    pairs = sorted((path, entry["digest"]) for path, entry in contents.items())
+    assert scope["version_digest"]({"contents": contents}) == version_digest(pairs)
+
+
+def test_the_manifest_in_the_documents_is_one_that_artfs_writes():
+    (example,) = [body for language, body in _FENCE.findall(text_of("docs/formats.md")) if language == "json"]
+    assert b"".join(encode_manifest(decode_manifest([example.encode()]))).decode() == example

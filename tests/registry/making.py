@@ -1,0 +1,57 @@
+"""Commits, manifests and runs for the tests of a registry, and what they look at afterwards."""
+
+from datetime import UTC, datetime, timedelta
+
+from artfs.model.digest import Algorithm, Digest
+from artfs.model.names import CollectionRef
+from artfs.registry.port import ManifestFile, NewVersion, RunInfo
+
+DATA = CollectionRef("me", "demo", "data")
+OTHER = CollectionRef("me", "demo", "other")
+UNRECORDABLE = "half a pair: \ud800"
+
+
+def manifest(text="manifest"):
+    return ManifestFile(Digest.of(text.encode()), len(text))
+
+
+def new(client_id, digest=None, collection=DATA, kind=None, **more):
+    """Return a commit; its digest is its id where none is given, so that each has content of its own."""
+    values = {"algorithm": Algorithm.MD5, "size": 3, "file_count": 1, **more}
+    return NewVersion(client_id=client_id, collection=collection, type=kind, digest=digest or client_id, **values)
+
+
+def commit(registry, client_id, *aliases, digest=None, collection=DATA, kind=None, **more):
+    """Reserve and publish."""
+    registry.reserve(new(client_id, digest, collection, kind, **more))
+    return registry.publish(client_id, manifest(client_id), aliases)
+
+
+def run(run_id, project="demo", hour=0, **more):
+    values = {"name": f"run {run_id}", "job_type": "train", **more}
+    return RunInfo(run_id, "me", project, created_at=datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=hour), **values)
+
+
+def indices(registry, collection=DATA):
+    return [version.index for version in registry.versions(collection)]
+
+
+def aliases(registry, collection=DATA):
+    """Return the index that each alias points at."""
+    return {alias.name: alias.index for alias in registry.listing(collection).aliases}
+
+
+def everything(registry):
+    """Return all that the registry shows, without asking how."""
+    found = {}
+    for entity in registry.entities():
+        found[entity] = None
+        for project in registry.projects(entity):
+            found[entity, project] = None
+            for name in registry.collections(entity, project):
+                collection = CollectionRef(entity, project, name)
+                versions = registry.versions(collection)
+                found[collection] = (registry.listing(collection), versions)
+                for version in versions:
+                    found[version.id] = (registry.logged_by(version.id), registry.used_by(version.id))
+    return found

@@ -1,0 +1,172 @@
+"""Any sequence of calls gives the same answers and errors from a real implementation as from the fake: neither promises more."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from artfs.errors import ArtfsError
+from artfs.model.names import CollectionRef
+from artfs.registry.port import CollectionListing, Reservation, Version
+from tests.registry.implementations import IMPLEMENTATIONS, workspace
+from tests.registry.making import manifest, new, run
+
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+entities = st.sampled_from(["me", "you"])
+projects = st.sampled_from(["p", "q"])
+collections = st.sampled_from(
+    [CollectionRef("me", "p", "a"), CollectionRef("me", "p", "b"), CollectionRef("you", "q", "a")]
+)
+clients = st.sampled_from(["c1", "c2", "c3", "c4"])
+digests = st.sampled_from(["d1", "d2"])
+kinds = st.sampled_from([None, None, "model", "dataset"])
+names = st.sampled_from(["best", "good"])
+alias_lists = st.lists(st.sampled_from(["best", "good", "latest"]), max_size=2)
+places = st.sampled_from(["latest", "latest", "best", "good", "v0", "v1", "v2"])
+refs = st.builds(CollectionRef.at, collections, places)
+runs = st.sampled_from([run("r1", "p"), run("r2", "p"), run("r1", "q")])
+
+
+def comparable(answer):
+    """Return an answer without what differs from registry to registry: ids, random hashes and times."""
+    match answer:
+        case Version():
+            return replace(answer, id="", commit_hash="", created_at=NEVER, updated_at=NEVER)
+        case Reservation():
+            return replace(answer, id="")
+        case CollectionListing():
+            versions = tuple(replace(info, id="", created_at=NEVER) for info in answer.versions)
+            moved = tuple(replace(alias, updated_at=NEVER) for alias in answer.aliases)
+            return replace(answer, created_at=NEVER, updated_at=NEVER, versions=versions, aliases=moved)
+        case list() | tuple():
+            return [comparable(item) for item in answer]
+        case _:
+            return answer
+
+
+def outcome(registry, call):
+    """Return what a call answers, or the class of the error that it raises."""
+    try:
+        return comparable(call(registry))
+    except ArtfsError as error:
+        return type(error)
+
+
+class RegistryMachine(RuleBasedStateMachine):
+    """Does everything twice: in the fake, and in a real registry."""
+
+    real = ""
+
+    def __init__(self):
+        super().__init__()
+        self.workspace = workspace()
+        self.fake, self.other = (
+            IMPLEMENTATIONS[name](Path(self.workspace.name)).open("machine", "me") for name in ("fake", self.real)
+        )
+
+    def both(self, call):
+        assert outcome(self.other, call) == outcome(self.fake, call)
+
+    @rule(entity=entities, project=projects, collection=collections, what=st.sampled_from("epc"))
+    def create(self, entity, project, collection, what):
+        self.both(
+            lambda registry: (
+                registry.create_entity(entity)
+                if what == "e"
+                else registry.create_project(entity, project)
+                if what == "p"
+                else registry.create_collection(collection)
+            )
+        )
+
+    @rule(entity=entities, project=projects, collection=collections, what=st.sampled_from("epc"))
+    def remove(self, entity, project, collection, what):
+        self.both(
+            lambda registry: (
+                registry.remove_entity(entity)
+                if what == "e"
+                else registry.remove_project(entity, project)
+                if what == "p"
+                else registry.remove_collection(collection)
+            )
+        )
+
+    @rule(client=clients, digest=digests, collection=collections, kind=kinds)
+    def reserve(self, client, digest, collection, kind):
+        self.both(lambda registry: registry.reserve(new(client, digest, collection, kind)))
+
+    @rule(client=clients, aliases=alias_lists)
+    def publish(self, client, aliases):
+        self.both(lambda registry: registry.publish(client, manifest(client), aliases))
+
+    @rule(client=clients)
+    def abandon(self, client):
+        self.both(lambda registry: registry.abandon(client))
+
+    @rule(ref=refs, aliases=alias_lists)
+    def add_aliases(self, ref, aliases):
+        self.both(lambda registry: registry.add_aliases(ref, aliases))
+
+    @rule(collection=collections, old=places, name=names)
+    def rename_alias(self, collection, old, name):
+        self.both(lambda registry: registry.rename_alias(collection, old, name))
+
+    @rule(collection=collections, alias=places)
+    def remove_alias(self, collection, alias):
+        self.both(lambda registry: registry.remove_alias(collection, alias))
+
+    @rule(ref=refs, text=st.sampled_from([None, "x"]))
+    def describe(self, ref, text):
+        self.both(lambda registry: registry.set_description(ref, text))
+        self.both(lambda registry: registry.set_metadata(ref, {"text": text}))
+
+    @rule(ref=refs, delete_aliases=st.booleans())
+    def delete(self, ref, delete_aliases):
+        self.both(lambda registry: registry.delete_version(ref, delete_aliases=delete_aliases))
+
+    @rule(found=runs, ref=refs, logged=st.booleans())
+    def record(self, found, ref, logged):
+        self.both(lambda registry: registry.record_run(found))
+        self.both(
+            lambda registry: (registry.record_logged if logged else registry.record_use)(
+                found, registry.version(ref).id
+            )
+        )
+
+    @invariant()
+    def both_show_the_same(self):
+        self.both(lambda registry: registry.entities())
+        for entity in self.fake.entities():
+            self.both(lambda registry, entity=entity: registry.projects(entity))
+            for project in self.fake.projects(entity):
+                self.both(lambda registry, at=(entity, project): registry.collections(*at))
+                for name in self.fake.collections(entity, project):
+                    self.compare_collection(CollectionRef(entity, project, name))
+
+    def compare_collection(self, collection):
+        self.both(lambda registry: registry.listing(collection))
+        self.both(lambda registry: registry.versions(collection))
+        for version in self.fake.versions(collection):
+            ref = collection.at(f"v{version.index}")
+            self.both(lambda registry, ref=ref: registry.logged_by(registry.version(ref).id))
+            self.both(lambda registry, ref=ref: registry.used_by(registry.version(ref).id))
+
+    def teardown(self):
+        self.other.close()
+        self.workspace.cleanup()
+
+
+@pytest.mark.parametrize("name", [name for name in IMPLEMENTATIONS if name != "fake"])
+def test_any_sequence_of_calls_has_the_same_outcome_as_in_the_fake(name):
+    machine = type("Machine", (RegistryMachine,), {"real": name})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
