@@ -30,6 +30,7 @@ from artfs.errors import ArtfsError, UnreachableError
 from artfs.fuse.device import check_device
 from artfs.fuse.options import MountOptions, parse_options
 from artfs.fuse.session import Kernel, mounted, serve, stop_serving
+from artfs.model.digest import Digest
 from artfs.model.reference import redact
 from artfs.vfs.catalog import Catalog
 from artfs.vfs.commits import Commits
@@ -147,6 +148,7 @@ async def run(config: Config, mountpoint: Path, options: MountOptions, announce:
                         services, mountpoint, commits, drafts.settle, catalog, kernel, read_only=options.read_only
                     )
                     background.start_soon(control.answer_all, listener, operations.table)
+                    background.start_soon(_warm_up, services)
                     commits.resume()
                     await serve(mountpoint, announce)
                 log.info("unmounted %s", mountpoint)
@@ -155,6 +157,20 @@ async def run(config: Config, mountpoint: Path, options: MountOptions, announce:
             finally:
                 socket.unlink(missing_ok=True)
             background.cancel_scope.cancel()
+
+
+async def _warm_up(services: Services) -> None:
+    """Make the clients of a store elsewhere before the first read needs them: it takes them half a second."""
+
+    def ask() -> None:
+        services.cache()
+        services.store.has(Digest.of(b""))
+
+    if not services.store.local:
+        try:
+            await trio.to_thread.run_sync(ask, abandon_on_cancel=True)
+        except ArtfsError as error:
+            log.warning("the store %s cannot be used now: %s", redact(services.config.store), error)
 
 
 async def _obey_signals(commits: Commits, catalog: Catalog) -> None:
@@ -172,8 +188,6 @@ async def _obey_signals(commits: Commits, catalog: Catalog) -> None:
 
 def socket_name(mountpoint: Path) -> str:
     """Return a file name for a mount point: the same for the same path, short and plain."""
-    from artfs.model.digest import Digest
-
     return Digest.of(os.fsencode(mountpoint)).hex[:16]
 
 

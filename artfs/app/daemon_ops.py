@@ -180,7 +180,7 @@ class DaemonOperations:
     @staticmethod
     async def _watch(job: Job) -> AsyncGenerator[Message, None]:
         while not job.done.is_set():
-            yield {"progress": job.progress.snapshot()}
+            yield {"progress": job.progress.snapshot(), "waiting_for": job.waiting_for or None}
             with trio.move_on_after(_PROGRESS_INTERVAL):
                 await job.done.wait()
         if job.error is not None:

@@ -85,11 +85,15 @@ def _watch(live: MountInfo, message: dict[str, Any]) -> dict[str, Any]:
     from artfs.cli.progress import bar
 
     result: dict[str, Any] = {}
+    told = None
     with bar() as shown:
         for answer in request(live.socket, message):
             found: Any = answer
             if "progress" in found:
                 shown.show(found["progress"])
+                if found.get("waiting_for") not in {None, told}:
+                    told = found["waiting_for"]
+                    warn([f"the commit waits, and is tried again: {told}"])
             else:
                 result = found["result"]
     return result

@@ -63,12 +63,12 @@ def test_stage_chooses_a_mount_of_its_registry_that_can_be_written(mounted, smal
 
 def test_commit_prints_the_reference_and_records_what_it_was_told(mounted, draft, tmp_path):
     (tmp_path / "metadata.json").write_text('{"rows": 150}')
-    done = mounted.run("commit", draft, "--alias", "best", "-a", "prod", "--type", "model", "--description", "für alle",
+    done = mounted.run("commit", draft, "--alias", "best", "-a", "prod", "--type", "model", "--description", "für everything",
                        "--metadata", f"@{tmp_path}/metadata.json")  # fmt: skip
     assert (done.stdout, done.stderr) == ("me/demo/data:v0\n", "")
     shown = mounted.json("show", "demo/data:best")
     assert {name: shown[name] for name in ("aliases", "type", "description", "metadata", "size", "file_count")} == {
-        "aliases": ["best", "latest", "prod"], "type": "model", "description": "für alle", "metadata": {"rows": 150}, "size": 4,
+        "aliases": ["best", "latest", "prod"], "type": "model", "description": "für everything", "metadata": {"rows": 150}, "size": 4,
         "file_count": 1,
     }  # fmt: skip
     assert os.listdir(mounted.collection() / ".staging") == []
@@ -211,3 +211,18 @@ def test_who_waits_for_a_commit_is_told_when_the_mount_process_dies(mounted, dra
     assert "a commit is resumed by the next mount" in err
     mounted.mount()
     wait_for(lambda: (mounted.collection() / "v0/f").exists())
+
+
+def test_who_waits_for_a_commit_is_told_why_it_does_not_go_on(mounted, draft):
+    mounted.expected.append("waits: ")
+    blobs = mounted.root / "data/store/md5"
+    blobs.touch()  # a store that cannot be used, and will be
+    process = mounted.start("commit", draft)
+    line = process.stderr.readline()
+    assert line.startswith("artfs: warning: the commit waits, and is tried again: ")
+    assert "Not a directory" in line
+    progress = json.loads(os.getxattr(mounted.collection() / ".commit/draft", "user.artfs.progress"))
+    assert "Not a directory" in progress["waiting_for"]
+    blobs.unlink()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "me/demo/data:v0\n", "")

@@ -138,18 +138,15 @@ def test_a_registry_of_a_newer_program_is_10_for_every_command(cli, fuse, small,
         database.execute("UPDATE about SET schema_version = 99")
     database.close()
     before = (cli.root / "data/registry.sqlite").read_bytes()
-    for arguments in (
+    lines = [
         ("ls",), ("show", "demo/data"), ("put", small, "demo/data"), ("get", "demo/data", tmp_path / "out"),
         ("alias", "demo/data", "x"), ("rm", "demo/data:v0"), ("commit", "--resume"), ("mount", cli.mountpoint),
-    ):  # fmt: skip
-        refused(
-            cli,
-            10,
-            *arguments,
-            says=("has schema 99", "a newer artfs wrote it", "(upgrade artfs, or use another --registry)"),
-        )
+    ]  # fmt: skip
+    says = "has schema 99", "a newer artfs wrote it", "(upgrade artfs, or use another --registry)"
+    all_refused(cli, 10, [(line, says) for line in lines])
     assert (cli.root / "data/registry.sqlite").read_bytes() == before
     assert not (tmp_path / "out").exists()
+    assert not os.path.ismount(cli.mountpoint)
 
 
 def test_a_wrong_command_line_is_2_and_names_the_help(listed):

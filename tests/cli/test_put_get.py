@@ -12,6 +12,7 @@ from datetime import datetime
 
 import pytest
 
+from tests.cli.conftest import run_all
 from tests.harness import tree_of, wait_for
 
 
@@ -58,23 +59,30 @@ def test_put_of_one_file_keeps_its_name(cli, tmp_path):
     assert tree_of(tmp_path / "out") == {"link.bin": b"weights"}
 
 
-def test_put_refuses_what_has_no_bytes_and_makes_nothing(cli, small, tmp_path):
-    os.mkfifo(small / "pipe")
-    assert "pipe is a device, a socket or a fifo" in cli.run("put", small, "demo/data", code=2).stderr
-    (small / "pipe").unlink()
+def test_put_refuses_what_has_no_bytes_and_makes_nothing(cli, tmp_path):
+    sources = {name: tmp_path / name for name in ("pipe", "socket", "nowhere", "loop", "empty")}
+    for source in sources.values():
+        (source / "d").mkdir(parents=True)
+        (source / "d/f").write_text("x")
+    os.mkfifo(sources["pipe"] / "pipe")
     with socket.socket(socket.AF_UNIX) as opened:
-        opened.bind(os.fspath(small / "socket"))
-        assert "socket is a device, a socket or a fifo" in cli.run("put", small, "demo/data", code=2).stderr
-    (small / "socket").unlink()
-    (small / "nowhere").symlink_to("missing")
-    assert "nowhere is a symlink to nowhere" in cli.run("put", small, "demo/data", code=2).stderr
-    (small / "nowhere").unlink()
-    (small / "loop").symlink_to(".")
-    assert "loop leads back to a directory above it" in cli.run("put", small, "demo/data", code=2).stderr
+        opened.bind(os.fspath(sources["socket"] / "s"))
+    (sources["nowhere"] / "link").symlink_to("missing")
+    (sources["loop"] / "link").symlink_to(".")
+    (sources["empty"] / "d/f").unlink()
     os.mkfifo(tmp_path / "fifo")
-    assert "is a device, a socket or a fifo" in cli.run("put", tmp_path / "fifo", "demo/data", code=2).stderr
-    (tmp_path / "empty").mkdir()
-    assert "empty" in cli.run("put", tmp_path / "empty", "demo/data", code=2).stderr
+    table = [
+        (sources["pipe"], "pipe/pipe is a device, a socket or a fifo"),
+        (sources["socket"], "socket/s is a device, a socket or a fifo"),
+        (sources["nowhere"], "nowhere/link is a symlink to nowhere"),
+        (sources["loop"], "loop/link leads back to a directory above it"),
+        (sources["empty"], "empty"),
+        (tmp_path / "fifo", "fifo is a device, a socket or a fifo"),
+    ]
+    found = run_all(cli, [["put", source, "demo/data"] for source, _ in table])
+    for (source, says), (code, out, err) in zip(table, found, strict=True):
+        assert (code, out) == (2, ""), source
+        assert says in err
     assert cli.out("ls", "me") == ""
     assert not list((cli.root / "data/drafts").glob("*/*"))
 
@@ -134,20 +142,21 @@ def test_get_leaves_what_is_right_and_what_is_not_its_own(cli, small, tmp_path):
     assert tree_of(out) == {"d": None, "d/g": b"two\n", "f": b"one\n", "mine": b"mine"}
 
 
-@pytest.mark.parametrize("force", [[], ["--force"]])
-def test_get_refuses_symlinks_in_the_way(cli, small, tmp_path, force):
+def test_get_refuses_symlinks_in_the_way_even_by_force(cli, small, tmp_path):
     cli.run("put", small, "demo/data")
-    outside, out = tmp_path / "outside", tmp_path / "out"
+    outside, outs = tmp_path / "outside", [tmp_path / name for name in ("out1", "out2", "out3")]
     outside.mkdir()
     (outside / "f").write_text("not yours")
-    out.mkdir()
-    (out / "d").symlink_to(outside)
-    assert "out/d is in the way" in cli.run("get", "demo/data", out, *force, code=2).stderr
-    (out / "d").unlink()
-    for target in (outside / "f", outside / "new"):
-        (out / "f").unlink(missing_ok=True)
-        (out / "f").symlink_to(target)
-        assert "out/f is in the way" in cli.run("get", "demo/data", out, *force, code=2).stderr
+    for out in outs:
+        out.mkdir()
+    (outs[0] / "d").symlink_to(outside)
+    (outs[1] / "f").symlink_to(outside / "f")
+    (outs[2] / "f").symlink_to(outside / "new")
+    for force in ([], ["--force"]):
+        found = run_all(cli, [["get", "demo/data", out, *force] for out in outs])
+        for (code, printed, err), way in zip(found, ("out1/d", "out2/f", "out3/f"), strict=True):
+            assert (code, printed) == (2, "")
+            assert f"{way} is in the way" in err
     assert tree_of(outside) == {"f": b"not yours"}
     (tmp_path / "link").symlink_to(outside)  # the directory itself may be a link: the user named it
     cli.run("get", "demo/data", tmp_path / "link", "--force")
@@ -167,23 +176,24 @@ def test_get_refuses_files_and_directories_in_the_way(cli, small, tmp_path):
     assert "small/f" in cli.run("get", "demo/data", small / "f", code=2).stderr
 
 
-@pytest.mark.parametrize("path", ["../evil", "/tmp/artfs-evil", "d/../../evil", "d/\0evil", ""])
-def test_a_manifest_that_leads_out_of_its_directory_is_refused(cli, small, tmp_path, path):
+def test_a_manifest_that_leads_out_of_its_directory_is_refused(cli, small, tmp_path):
     cli.run("put", small, "demo/data")
-    blob = hashlib.md5(b"one\n", usedforsecurity=False).digest()
-    contents = {path: {"digest": base64.b64encode(blob).decode(), "size": 4}}
-    manifest = json.dumps(
-        {"version": 1, "storagePolicy": "wandb-storage-policy-v1", "storagePolicyConfig": {}, "contents": contents}
-    ).encode()
-    forged = cli.blob(manifest)
-    forged.parent.mkdir(exist_ok=True)
-    forged.write_bytes(manifest)
-    digest = base64.b64encode(hashlib.md5(manifest, usedforsecurity=False).digest()).decode()
-    database = sqlite3.connect(cli.root / "data/registry.sqlite")
-    with database:
-        database.execute("UPDATE manifests SET digest = ?, size = ?", (digest, len(manifest)))
-    database.close()
-    done = cli.run("get", "demo/data", tmp_path / "out", code=2)
-    assert "Traceback" not in done.stderr
+    digest = base64.b64encode(hashlib.md5(b"one\n", usedforsecurity=False).digest()).decode()
+    for path in ("../evil", "/tmp/artfs-evil", "d/../../evil", "d/\0evil", ""):
+        manifest = json.dumps({
+            "version": 1, "storagePolicy": "wandb-storage-policy-v1", "storagePolicyConfig": {},
+            "contents": {path: {"digest": digest, "size": 4}},
+        }).encode()  # fmt: skip
+        forged = cli.blob(manifest)
+        forged.parent.mkdir(exist_ok=True)
+        forged.write_bytes(manifest)
+        name = base64.b64encode(hashlib.md5(manifest, usedforsecurity=False).digest()).decode()
+        database = sqlite3.connect(cli.root / "data/registry.sqlite")
+        with database:
+            database.execute("UPDATE manifests SET digest = ?, size = ?", (name, len(manifest)))
+        database.close()
+        done = cli.run("get", "demo/data", tmp_path / "out", code=2)
+        assert repr(path) in done.stderr
+        assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("**/evil"))
     assert not os.path.exists("/tmp/artfs-evil")

@@ -54,7 +54,7 @@ class SeaweedFS(Server):
             weed, "-logtostderr", "server", "-dir=data", f"-ip={HOST}", f"-ip.bind={HOST}",
             f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.peers=none",
             "-master.volumeSizeLimitMB=1024", "-master.telemetry=false",
-            f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=100", "-volume.preStopSeconds=0",
+            f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=1000", "-volume.preStopSeconds=0",
             "-filer", f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}", "-filer.localSocket=filer.sock",
             "-s3", f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}", "-s3.localSocket=s3.sock",
             "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.config=identities.json",

@@ -1,5 +1,6 @@
 """Inode numbers: slots that stay for ever, shared by all the processes of a machine."""
 
+import contextlib
 import sqlite3
 import stat
 import subprocess
@@ -60,6 +61,8 @@ def test_slots_are_the_same_after_every_restart_in_any_order(path):
     again.load([f"v{number}" for number in reversed(range(60))])
     assert [again.slot(f"v{number}") for number in range(50)] == [first.slot(f"v{number}") for number in range(50)]
     assert len({again.slot(f"v{number}") for number in range(60)}) == 60
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM slots").fetchone() == (60,)
 
 
 def test_versions_of_two_registries_do_not_meet(path):

@@ -88,6 +88,7 @@ async def test_a_listing_goes_on_after_any_of_its_entries(world, autojump_clock)
     for place, entry in enumerate(whole):
         assert list(await world.fs.readdir(handle, entry.next)) == whole[place + 1 :]
     assert len({entry.name for entry in whole}) == len(whole) == 2 + 2 + 20 + 21
+    assert await world.namespace.readdir(handle, 7) == whole[7:]
 
 
 async def test_the_inode_of_a_name_is_the_same_for_the_life_of_the_mount(world):

@@ -155,12 +155,15 @@ async def test_what_is_loaded_is_answered_without_suspending(world, version):
         assert len(list(await world.fs.readdir(handle, 0))) == 4
 
 
-async def test_a_manifest_is_asked_for_once_however_many_come_first(world, version):
+async def test_a_manifest_is_asked_for_and_opened_once_however_many_come_first(world, version, monkeypatch):
+    opened = []
+    monkeypatch.setattr(world.versions, "_open_index", lambda found: (opened.append(found), world.open_index(found))[1])
     world.registry.asked.clear()
     async with trio.open_nursery() as readers:
         for path in FILES:
             readers.start_soon(world.read, path, version)
     assert world.registry.questions("version") == [("version", DATA.at("v0"))]
+    assert len(opened) == 1
 
 
 async def test_a_loaded_version_needs_no_registry(world, version):
@@ -179,6 +182,12 @@ async def test_a_version_that_was_deleted_under_its_reader_is_stale(world, versi
     world.catalog.forget()
     with pytest.raises(NotFoundError):
         await world.at("me/demo/data/v0")
+
+
+async def test_a_version_of_which_the_registry_knows_nothing_any_more_is_stale_too(world, version):
+    world.registry.failure = NotFoundError("there is no such collection")
+    with pytest.raises(VersionDeletedError, match="v0"):
+        await world.names("", version)
 
 
 async def test_a_deleted_version_can_be_read_on_by_who_has_begun(world, version):

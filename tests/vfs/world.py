@@ -150,6 +150,7 @@ class World:
                     self.fs.remember(entry.attr.ino)
             if not batch:
                 break
+            assert batch[-1].next > offset, "a listing does not go on"
             entries += batch
             offset = batch[-1].next
         await self.fs.releasedir(handle)
