@@ -145,7 +145,13 @@ async def run(config: Config, mountpoint: Path, options: MountOptions, announce:
                     kernel.start()
                     background.start_soon(_obey_signals, commits, catalog)
                     operations = DaemonOperations(
-                        services, mountpoint, commits, drafts.settle, catalog, kernel, read_only=options.read_only
+                        services,
+                        mountpoint,
+                        commits,
+                        drafts.handles.settle,
+                        catalog,
+                        kernel,
+                        read_only=options.read_only,
                     )
                     background.start_soon(control.answer_all, listener, operations.table)
                     background.start_soon(_warm_up, services)

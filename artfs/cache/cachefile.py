@@ -88,7 +88,7 @@ class CacheFile:
 
     @property
     def sealed(self) -> bool:
-        """Whether the whole content was proven, and nothing unproven was written since. Never blocks."""
+        """Whether the whole content was proven once, and all that is here is. Never blocks."""
         return self._known.summary()[1]
 
     def read_nowait(self, number: int, offset: int, size: int, *, only_proven: bool = False) -> bytes | None:

@@ -55,6 +55,10 @@ class _Victim:
     file: DataFile | None  # None if it is missing
     whole: bool = False
 
+    @property
+    def size(self) -> int:
+        return sum(self.content.cost(number) for number in self.numbers)
+
 
 class Evictor:
     """Evicts from one world. Thread-safe; methods raise OSError and sqlite3.Error."""
@@ -123,22 +127,38 @@ class Evictor:
             looked = _BATCH
             while freed < need and looked == _BATCH:
                 looked, victims = self._choose(stamp, need - freed, after=after)
-                freed += sum(self._finish(victim) for victim in victims)
+                size = sum(victim.size for victim in victims)
+                try:
+                    for victim in victims:
+                        self._finish(victim)
+                finally:
+                    self._room.going(-size)
+                freed += size
         return freed
 
     def _choose(self, stamp: int, need: int, *, after: bool) -> tuple[int, list[_Victim]]:
         """Lock the coldest blocks and delete their rows; return how many were looked at (`_BATCH`: ask again), and the victims."""
-        with self._world.ledger.transaction() as transaction:
-            cold = transaction.coldest(stamp, _BATCH, after=after)
-            files: dict[int, list[ColdBlock]] = {}
-            for block in cold:
-                if need <= 0 or (len(files) == _MAX_FILES and block.file not in files):
-                    return _BATCH, self._take(transaction, files, stamp, after=after)
-                files.setdefault(block.file, []).append(block)
-                content = _content(block)
-                if content is not None and not transaction.is_pinned(content.name):
-                    need -= content.cost(block.number)
-            return len(cold), self._take(transaction, files, stamp, after=after)
+        size, looked = 0, _BATCH
+        try:
+            with self._world.ledger.transaction() as transaction:
+                cold = transaction.coldest(stamp, _BATCH, after=after)
+                files: dict[int, list[ColdBlock]] = {}
+                for block in cold:
+                    if need <= 0 or (len(files) == _MAX_FILES and block.file not in files):
+                        break
+                    files.setdefault(block.file, []).append(block)
+                    content = _content(block)
+                    if content is not None and not transaction.is_pinned(content.name):
+                        need -= content.cost(block.number)
+                else:
+                    looked = len(cold)
+                victims = self._take(transaction, files, stamp, after=after)
+                size = sum(victim.size for victim in victims)
+                self._room.going(size)  # they take disk space until they are punched out
+        except BaseException:
+            self._room.going(-size)
+            raise
+        return looked, victims
 
     def _take(
         self, transaction: Transaction, files: dict[int, list[ColdBlock]], stamp: int, *, after: bool
@@ -174,11 +194,11 @@ class Evictor:
         left = transaction.remove(file, locked) if locked else True
         return _Victim(content, locked, opened, whole=not left and opened.lock_whole())
 
-    def _finish(self, victim: _Victim) -> int:
-        """Remove the bytes of blocks whose rows are deleted; return how many."""
+    def _finish(self, victim: _Victim) -> None:
+        """Remove the bytes of blocks whose rows are deleted."""
         content, file = victim.content, victim.file
         if not victim.numbers:
-            return 0
+            return
         if victim.whole:
             self._remove(content, file)
         else:
@@ -186,7 +206,6 @@ class Evictor:
         self.evicted += len(victim.numbers)
         if file is not None and not victim.whole and not self._punch(file, victim.numbers):
             self._drop(content, file if file.lock_whole() else None)
-        return sum(content.cost(number) for number in victim.numbers)
 
     def _punch(self, file: DataFile, numbers: Iterable[int]) -> bool:
         for number in numbers:

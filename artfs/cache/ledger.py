@@ -35,7 +35,7 @@ CREATE TABLE files (
     id     INTEGER PRIMARY KEY,
     name   TEXT    NOT NULL,     -- kind/hex
     size   INTEGER NOT NULL,     -- bytes of the whole content
-    sealed INTEGER NOT NULL,     -- 1: the whole was proven, and nothing unproven was written since
+    sealed INTEGER NOT NULL,     -- 1: the whole was proven once
     UNIQUE (name, size)
 );
 CREATE TABLE blocks (
@@ -132,8 +132,6 @@ class Transaction:
                         used,
                     )
                     self._run(_PUT_BLOCK, row)
-                    if not proven:
-                        self._run("UPDATE files SET sealed = 0 WHERE id = ? AND sealed", row[:1])
                 case Adopted(content, whole, used):
                     adopted = self._make(content)
                     rows = ((adopted, n, value, True, content.cost(n), used) for n, value in enumerate(whole))
@@ -159,8 +157,7 @@ class Transaction:
         rows = ((value, file, number, stored_checksum(value, proven=False)) for number, value in checksums.items())
         self._run_many(update, rows)
         if sealed:
-            query = "UPDATE files SET sealed = 1 WHERE id = ? AND NOT EXISTS (SELECT 1 FROM blocks WHERE file = id AND NOT proven)"
-            self._run(query, (file,))
+            self._run("UPDATE files SET sealed = 1 WHERE id = ?", (file,))
 
     def find(self, content: Content) -> int | None:
         """Return the number of a content's file in this transaction."""

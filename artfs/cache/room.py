@@ -32,16 +32,18 @@ class Room:
         self._reserved = 0
         self._free = 0
         self._on_the_way = 0  # set aside, and not on the disk yet
+        self._going = 0  # recorded as evicted, and still on the disk
+        self._taken = 0  # all that was ever set aside for the disk
+        self._taken_when_asked = 0
         self._asked_at = float("-inf")
-        self._since_asked = 0
         # Evicting a little more than is needed keeps writers from waiting for it each time.
         self._slack = min(max_bytes // 10, _MOST_SLACK)
         self._free_slack = min(keep_free // 10, _MOST_SLACK)
 
     @property
     def used(self) -> int:
-        """The disk space of all blocks, those on their way included."""
-        return self._recorded + self._reserved
+        """The disk space of all blocks, those on their way in and out included."""
+        return self._recorded + self._reserved + self._going
 
     def reserve(self, cost: int, *, on_disk: bool = True) -> bool:
         """Set room aside for a write; ``on_disk`` is False for a file that takes its space already."""
@@ -52,7 +54,7 @@ class Room:
             if on_disk:
                 self._free -= cost
                 self._on_the_way += cost
-                self._since_asked += cost
+                self._taken += cost
             return True
 
     def landed(self, cost: int) -> None:
@@ -65,6 +67,11 @@ class Room:
         with self._lock:
             self._reserved -= cost
 
+    def going(self, cost: int) -> None:
+        """Note that blocks are about to be recorded as evicted, or, with a negative cost, that they are off the disk."""
+        with self._lock:
+            self._going += cost
+
     def settle(self, cost: int, recorded: int) -> None:
         """Note that what was set aside is recorded: ``recorded`` is the sum of all blocks now."""
         with self._lock:
@@ -73,13 +80,16 @@ class Room:
 
     def refresh(self, *, now: bool = False) -> None:
         """Ask the disk how much is free, if that is not known well enough. Raises OSError."""
-        if not now and self._since_asked < _ASK_BYTES and self._clock() - self._asked_at < _ASK_SECONDS:
-            return
-        disk = os.statvfs(self._directory)
         with self._lock:
-            self._free = disk.f_bavail * disk.f_frsize - self._on_the_way
-            self._since_asked = 0
+            on_the_way, taken = self._on_the_way, self._taken
+            known = taken - self._taken_when_asked < _ASK_BYTES and self._clock() - self._asked_at < _ASK_SECONDS
+            if known and not now:
+                return
+            self._taken_when_asked = taken
             self._asked_at = self._clock()
+        disk = os.statvfs(self._directory)
+        with self._lock:  # the disk may not have counted what landed while it was asked
+            self._free = disk.f_bavail * disk.f_frsize - on_the_way - (self._taken - taken)
 
     def shortage(self, cost: int = 0) -> int:
         """Return how many bytes to evict: 0 while there is room for ``cost`` more, and for half of the slack."""

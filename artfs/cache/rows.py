@@ -71,7 +71,12 @@ class Rows:
 
     checksums: dict[int, bytes] = field(default_factory=dict)
     unproven: set[int] = field(default_factory=set)
-    sealed: bool = False
+    was_sealed: bool = False
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the whole was proven once, and everything that is here is."""
+        return self.was_sealed and not self.unproven
 
     def apply(self, change: Change) -> None:
         """Do to these rows what recording a change does to those of the ledger."""
@@ -82,15 +87,14 @@ class Rows:
                     self.unproven.discard(number)
                 else:
                     self.unproven.add(number)
-                    self.sealed = False
             case Adopted(_, whole, _):
                 self.checksums = dict(enumerate(whole))
                 self.unproven.clear()
-                self.sealed = True
+                self.was_sealed = True
             case Proven(_, checksums, sealed):
                 equal = {number for number, checksum in checksums.items() if self.checksums.get(number) == checksum}
                 self.unproven -= equal
-                self.sealed = (self.sealed or sealed) and not self.unproven
+                self.was_sealed |= sealed
             case Lost(_, number, checksum):
                 if self.checksums.get(number) == checksum:
                     del self.checksums[number]
@@ -98,12 +102,12 @@ class Rows:
             case Gone():
                 self.checksums.clear()
                 self.unproven.clear()
-                self.sealed = False
+                self.was_sealed = False
 
 
 def parse_rows(content: Content, blocks: Iterable[tuple[object, object, object]], *, sealed: bool) -> Rows:
     """Return the rows ``(number, stored checksum, proven)`` of a content, without those that cannot be."""
-    rows, count = Rows(), content.blocks
+    rows, count = Rows(was_sealed=sealed), content.blocks
     for number, checksum, proven in blocks:
         if not (isinstance(number, int) and 0 <= number < count):
             continue
@@ -112,7 +116,6 @@ def parse_rows(content: Content, blocks: Iterable[tuple[object, object, object]]
         rows.checksums[number] = stored_checksum(checksum, proven=proven == 1)
         if proven != 1:
             rows.unproven.add(number)
-    rows.sealed = sealed and not rows.unproven
     return rows
 
 

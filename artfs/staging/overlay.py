@@ -18,6 +18,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from artfs.model.paths import join, split
+from artfs.staging.calls import exchange, process_umask
 from artfs.staging.items import Item, local_item
 from artfs.staging.marks import WHITEOUT, Mark, MarkKind, Marks
 
@@ -41,7 +42,7 @@ class Overlay:
         self._base_ns = base_ns
         self._marks = Marks(database)
         self._uid, self._gid = os.geteuid(), os.getegid()
-        self._umask = _process_umask()
+        self._umask = process_umask()
         self._finish_moves()
 
     # Looking ----------------------------------------------------------------------------------------------------
@@ -351,7 +352,7 @@ class Overlay:
             if self._beneath(path) is not None or any(True for _ in self._marks.below(path)):
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
         first, second = self.local_path(source), self.local_path(target)
-        _renameat2_exchange(first, second)
+        exchange(first, second)
 
     def _log_move(self, source: str | None, target: str, changes: dict[str, Mark | None]) -> int:
         with self._database.transaction():
@@ -385,21 +386,3 @@ class Overlay:
         if item is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return item
-
-
-def _process_umask() -> int:
-    """Return the umask of this process without changing it."""
-    with open("/proc/self/status") as status:
-        for line in status:
-            if line.startswith("Umask:"):
-                return int(line.split()[1], 8)
-    return 0o777
-
-
-def _renameat2_exchange(first: str, second: str) -> None:
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(-100, os.fsencode(first), -100, os.fsencode(second), 2) != 0:  # AT_FDCWD, RENAME_EXCHANGE
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), second)

@@ -1,8 +1,7 @@
 """File operations in drafts: an ordinary POSIX tree, passed through to the overlay's local files.
 
-Operations on names run on the event loop: they are a system call or two on local disk. Reads that are not in the page
-cache, writes, syncs and copy-ups run in worker threads, so that no reader waits for a writer. While a file is copied up,
-names in its draft stand still. All changes come through this mount, so the kernel may keep what it is told.
+Operations on names run on the event loop: they are a system call or two on local disk. The bytes of open files are those of
+`artfs.vfs.draft_handles`. All changes come through this mount, so the kernel may keep what it is told.
 """
 
 from __future__ import annotations
@@ -10,15 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-import trio
-
-from artfs.errors import BusyError, ReadOnlyError
+from artfs.errors import ReadOnlyError
 from artfs.model.paths import join, split
+from artfs.vfs.draft_handles import Directory, DraftHandles, File, open_flags, path_of
 from artfs.vfs.draft_nodes import DraftNode, DraftNodes
-from artfs.vfs.inodes import DRAFT_BIT
 from artfs.vfs.types import Attr, DirEntry, Handle, Inode, Opened, Owner, writes
 
 if TYPE_CHECKING:
@@ -26,40 +22,14 @@ if TYPE_CHECKING:
 
     from artfs.content.pipeline import Pipeline
     from artfs.content.reader import Reader
-    from artfs.model.entry import Entry
     from artfs.staging.drafts import Draft
     from artfs.staging.items import Item
-    from artfs.staging.overlay import Overlay
     from artfs.vfs.types import Change
-
-T = TypeVar("T")
 
 KEEP = 3600.0
 """For how long (seconds) the kernel keeps names and attributes of a draft."""
 
-MAX_DISK_CALLS = 8
 _BIG = 64 << 20  # bytes: a file that the disk takes a while to remove
-_RELEASE_WAIT = 2.0  # seconds: a close() reaches the daemon after the program has gone on
-
-
-@dataclass(slots=True, eq=False)
-class _File:
-    """An open file. ``fd`` is -1 while the bytes are those of the base; ``entry`` then says which."""
-
-    node: DraftNode
-    flags: int
-    fd: int
-    entry: Entry | None
-
-    @property
-    def writable(self) -> bool:
-        return writes(self.flags)
-
-
-@dataclass(slots=True, eq=False)
-class _Directory:
-    node: DraftNode
-    names: list[str]
 
 
 class DraftTree:
@@ -73,19 +43,13 @@ class DraftTree:
         parent_of: Callable[[Draft], Inode],
         owner: Owner,
     ) -> None:
-        self._pipeline = pipeline
-        self._reader = reader
         self._is_frozen = is_frozen
         self._parent_of = parent_of
         self._owner = owner
         self._euid = os.geteuid()
         self._roots_seen: dict[str, Item] = {}
         self._nodes = DraftNodes()
-        self._handles: dict[int, _File | _Directory] = {}
-        self._counter = 0
-        self._gates: dict[str, trio.Lock] = {}
-        self._closed = trio.Event()
-        self._limiter = trio.CapacityLimiter(MAX_DISK_CALLS)
+        self.handles = DraftHandles(self._nodes, pipeline, reader)
 
     # Nodes ------------------------------------------------------------------------------------------------------
 
@@ -117,7 +81,7 @@ class DraftTree:
         """Let go of a draft that was committed or discarded."""
         self._nodes.drop_root(draft)
         self._roots_seen.pop(draft.id, None)
-        self._gates.pop(draft.id, None)
+        self.handles.gone(draft)
 
     def remember(self, ino: Inode) -> None:
         """Count a lookup: the kernel was told of the inode."""
@@ -134,14 +98,8 @@ class DraftTree:
         return Attr(node.ino, item.mode & ~owner.umask, item.nlink, item.size, item.blocks, uid, gid, item.atime_ns,
                     item.mtime_ns, item.ctime_ns, KEEP, KEEP)  # fmt: skip
 
-    def _path(self, node: DraftNode) -> str:
-        path = node.path
-        if path is None:
-            raise FileNotFoundError(errno.ENOENT, "the file was removed")
-        return path
-
     def _item(self, node: DraftNode) -> Item:
-        path = self._path(node)
+        path = path_of(node)
         item = node.draft.tree.lookup(path)
         if item is None:
             raise FileNotFoundError(errno.ENOENT, "there is no such file in the draft", path)
@@ -149,7 +107,7 @@ class DraftTree:
 
     def _told(self, parent: DraftNode, name: str) -> Attr:
         """Return the attributes of what lies under a name, which exists."""
-        item = parent.draft.tree.lookup(join(self._path(parent), name))
+        item = parent.draft.tree.lookup(join(path_of(parent), name))
         if item is None:
             raise FileNotFoundError(errno.ENOENT, "there is no such file in the draft", name)
         return self._attr(self._nodes.at(parent, item, name), item)
@@ -168,37 +126,34 @@ class DraftTree:
         return self._attr(node, self._item(node))
 
     def _unlinked_attr(self, node: DraftNode) -> Attr:
-        for file in self._handles.values():
-            if file.node is node and isinstance(file, _File):
-                if file.fd >= 0:
-                    found = os.fstat(file.fd)
-                    return Attr(node.ino, found.st_mode & ~self._owner.umask, found.st_nlink, found.st_size, found.st_blocks,
-                                self._owner.uid, self._owner.gid, found.st_atime_ns, found.st_mtime_ns,
-                                found.st_ctime_ns, 0.0, 0.0)  # fmt: skip
-                if file.entry is not None:
-                    size = file.entry.size
-                    return Attr(node.ino, stat.S_IFREG | self._owner.mode(0o644), 0, size, (size + 511) >> 9, self._owner.uid,
-                                self._owner.gid, 0, 0, 0, 0.0, 0.0)  # fmt: skip
+        for file in self.handles.files(node):
+            if file.fd >= 0:
+                found = os.fstat(file.fd)
+                return Attr(node.ino, found.st_mode & ~self._owner.umask, found.st_nlink, found.st_size, found.st_blocks,
+                            self._owner.uid, self._owner.gid, found.st_atime_ns, found.st_mtime_ns,
+                            found.st_ctime_ns, 0.0, 0.0)  # fmt: skip
+            if file.entry is not None:
+                size = file.entry.size
+                return Attr(node.ino, stat.S_IFREG | self._owner.mode(0o644), 0, size, (size + 511) >> 9, self._owner.uid,
+                            self._owner.gid, 0, 0, 0, 0.0, 0.0)  # fmt: skip
         raise FileNotFoundError(errno.ENOENT, "the file was removed")
 
     async def opendir(self, ino: Inode) -> Handle:
         """Open a directory for listing."""
         node = self._nodes.get(ino)
-        return self._handle(_Directory(node, []))
+        return self.handles.add(Directory(node, []))
 
     async def readdir(self, handle: Handle, offset: int) -> Iterator[DirEntry]:
         """Iterate over the entries from an offset on. The names are those at the time of the first call."""
-        directory = self._handles[handle]
-        if not isinstance(directory, _Directory):
-            raise NotADirectoryError(errno.ENOTDIR, "not a directory")
+        directory = self.handles.directory(handle)
         if offset == 0:
-            path = self._path(directory.node)
+            path = path_of(directory.node)
             directory.names = [split(item.path)[1] for item in directory.node.draft.tree.children(path)]
         return self._entries(directory.node, directory.names, offset)
 
     def _entries(self, node: DraftNode, names: list[str], offset: int) -> Iterator[DirEntry]:
         """Make the entries one by one: a node is made only for what the kernel takes."""
-        path = self._path(node)
+        path = path_of(node)
         if offset < 2:
             own = self._attr(node, self._item(node))
             up = next(iter(node.names.values())).ino if node.names else self._parent_of(node.draft)
@@ -215,7 +170,7 @@ class DraftTree:
     async def readlink(self, ino: Inode) -> str:
         """Return the target of a symlink."""
         node = self._nodes.get(ino)
-        return node.draft.tree.readlink(self._path(node))
+        return node.draft.tree.readlink(path_of(node))
 
     # Names ------------------------------------------------------------------------------------------------------
 
@@ -243,9 +198,9 @@ class DraftTree:
         if node.draft is not self._nodes.get(parent).draft:
             raise OSError(errno.EXDEV, "hard links do not leave a draft")
         self._require_open(node.draft)
-        await self._make_local(node)
+        await self.handles.make_local(node)
         new_parent, path = await self._changing(parent, name)
-        node.draft.tree.link(self._path(node), path)
+        node.draft.tree.link(path_of(node), path)
         return self._told(new_parent, name)
 
     async def unlink(self, parent: Inode, name: str) -> None:
@@ -255,9 +210,9 @@ class DraftTree:
         tree = node.draft.tree
         item = tree.lookup(path)
         if item is not None and item.size > _BIG:
-            async with self._gate(node.draft):
+            async with self.handles.gate(node.draft):
                 self._require_open(node.draft)
-                await self._in_thread(tree.unlink, join(self._path(node), name))
+                await self.handles.in_thread(tree.unlink, join(path_of(node), name))
         else:
             tree.unlink(path)
         self._nodes.unname(node, name, gone=item is None or item.nlink <= 1)
@@ -278,7 +233,7 @@ class DraftTree:
         if not exchange:
             await self._keep_written(new_parent, new_name)
         new_node, new_path = await self._changing(new_parent, new_name)
-        path = join(self._path(node), name)
+        path = join(path_of(node), name)
         tree = node.draft.tree
         replaced, source = tree.lookup(new_path), tree.lookup(path)
         tree.rename(path, new_path, replace=replace, exchange=exchange)
@@ -295,25 +250,15 @@ class DraftTree:
         """Return the directory and the path of a name that is about to change, when it may."""
         node = self._nodes.get(parent)
         self._require_open(node.draft)
-        gate = self._gates.get(node.draft.id)
-        if gate is not None and gate.locked():
-            async with gate:
-                pass
+        if await self.handles.pass_gate(node.draft):
             self._require_open(node.draft)  # a commit may have begun
-        return node, join(self._path(node), name)
+        return node, join(path_of(node), name)
 
     async def _keep_written(self, parent: Inode, name: str) -> None:
         """Copy a file of the base up whose name is about to go, if somebody has it open who may still write to it."""
         node = self._nodes.known(self._nodes.get(parent), name)
-        if node is not None and any(file.writable and file.fd < 0 for file in self._files(node)):
-            await self._make_local(node)
-
-    def _gate(self, draft: Draft) -> trio.Lock:
-        """Return what is held while a thread works on a draft: names stand still, and no commit begins."""
-        return self._gates.setdefault(draft.id, trio.Lock())
-
-    def _files(self, node: DraftNode) -> list[_File]:
-        return [file for file in self._handles.values() if file.node is node and isinstance(file, _File)]
+        if node is not None and any(file.writable and file.fd < 0 for file in self.handles.files(node)):
+            await self.handles.make_local(node)
 
     def _require_open(self, draft: Draft) -> None:
         if draft.is_gone:  # a directory of it is still somebody's working directory
@@ -327,9 +272,9 @@ class DraftTree:
         """Change mode, owner, size or times."""
         node = self._nodes.get(ino)
         self._require_open(node.draft)
-        file = None if handle is None else self._handles.get(handle)
+        file = self.handles.find(handle)
         if change.size is not None:
-            await self._truncate(node, change.size, file if isinstance(file, _File) else None)
+            await self._truncate(node, change.size, file)
         if node.path is not None:
             await self._set_named(node, change)
         return await self.getattr(ino)
@@ -337,10 +282,10 @@ class DraftTree:
     async def _set_named(self, node: DraftNode, change: Change) -> None:
         tree = node.draft.tree
         if change.mode is not None or change.uid is not None or change.gid is not None or change.mtime_ns is not None:
-            await self._make_local(node)
-        elif change.atime_ns is not None and tree.copy_up_needed(self._path(node)):
+            await self.handles.make_local(node)
+        elif change.atime_ns is not None and tree.copy_up_needed(path_of(node)):
             return  # reading times of base files are not kept
-        path = self._path(node)
+        path = path_of(node)
         if change.mode is not None:
             tree.chmod(path, stat.S_IMODE(change.mode))
         if change.uid is not None or change.gid is not None:
@@ -355,15 +300,15 @@ class DraftTree:
         """Return the id to give to chown: the owner that the mount shows is the one that the files have."""
         return -1 if shown is None or shown == owner else shown
 
-    async def _truncate(self, node: DraftNode, size: int, file: _File | None) -> None:
+    async def _truncate(self, node: DraftNode, size: int, file: File | None) -> None:
         if node.path is not None:
-            await self._make_local(node, empty=size == 0)
+            await self.handles.make_local(node, empty=size == 0)
         if file is not None and file.writable:
-            await self._in_thread(os.ftruncate, await self._fd(file), size)
+            await self.handles.in_thread(os.ftruncate, await self.handles.fd(file), size)
         else:
-            async with self._gate(node.draft):
+            async with self.handles.gate(node.draft):
                 self._require_open(node.draft)
-                await self._in_thread(node.draft.tree.truncate, self._path(node), size)
+                await self.handles.in_thread(node.draft.tree.truncate, path_of(node), size)
 
     # Bytes ------------------------------------------------------------------------------------------------------
 
@@ -380,13 +325,13 @@ class DraftTree:
             except BaseException:
                 self._nodes.drop_unused(self._nodes.get(attr.ino))
                 raise
-        fd = node.draft.tree.create(path, _open_flags(flags) | os.O_CREAT | os.O_EXCL, mode)
+        fd = node.draft.tree.create(path, open_flags(flags) | os.O_CREAT | os.O_EXCL, mode)
         try:
             attr = self._told(node, name)
         except BaseException:
             os.close(fd)
             raise
-        return Opened(self._opened(_File(self._nodes.get(attr.ino), flags, fd, None)), keep_cache=True), attr
+        return Opened(self.handles.add(File(self._nodes.get(attr.ino), flags, fd, None)), keep_cache=True), attr
 
     async def open(self, ino: Inode, flags: int) -> Opened:
         """Open a file. One of the base is copied up when it is first written to, not before."""
@@ -399,132 +344,8 @@ class DraftTree:
         if item.kind == "special":  # a kernel opens it itself; here it could wait for ever, and the mount with it
             raise OSError(errno.ENXIO, "is a device, a socket or a fifo", item.path)
         if flags & os.O_TRUNC and not item.local:
-            await self._make_local(node, empty=True)
+            await self.handles.make_local(node, empty=True)
             item = self._item(node)
-        fd = node.draft.tree.open(item.path, _open_flags(flags)) if item.local else -1
-        file = _File(node, flags, fd, None if item.local else item.entry)
-        return Opened(self._opened(file), keep_cache=True)
-
-    async def read(self, handle: Handle, offset: int, size: int) -> bytes | memoryview:
-        """Read from an open file."""
-        file = self._file(handle)
-        if file.fd < 0 and file.entry is not None:
-            return await self._pipeline.read(file.entry, offset, size)
-        fd = await self._fd(file)
-        buffer = bytearray(size)
-        try:
-            count = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
-        except (BlockingIOError, OSError):
-            count = -1
-        if count != size:  # not in the page cache, or at the end of the file
-            return await self._in_thread(os.pread, fd, size, offset)
-        return bytes(buffer)
-
-    async def write(self, handle: Handle, offset: int, data: bytes) -> int:
-        """Write all of the data; OSError says how it failed."""
-        file = self._file(handle)
-        fd = await self._fd(file)
-        return await self._in_thread(_pwrite_all, fd, data, offset)
-
-    async def fsync(self, handle: Handle, *, data_only: bool) -> None:
-        """Bring an open file to the disk."""
-        file = self._handles[handle]
-        if isinstance(file, _File) and file.fd >= 0:
-            await self._in_thread(os.fdatasync if data_only else os.fsync, file.fd)
-
-    async def release(self, handle: Handle) -> None:
-        """Close a file or directory."""
-        opened = self._handles.pop(handle)
-        if isinstance(opened, _File) and opened.fd >= 0:
-            os.close(opened.fd)
-        self._nodes.released(opened.node)
-        self._closed.set()
-        self._closed = trio.Event()
-
-    def _file(self, handle: Handle) -> _File:
-        file = self._handles[handle]
-        if not isinstance(file, _File):
-            raise IsADirectoryError(errno.EISDIR, "is a directory")
-        return file
-
-    async def _fd(self, file: _File) -> int:
-        """Return the descriptor of a file, making its bytes local if they are not."""
-        if file.fd < 0:
-            await self._make_local(file.node)
-        return file.fd
-
-    async def _make_local(self, node: DraftNode, *, empty: bool = False) -> None:
-        """Copy a file of the base up, whole or empty; nothing if it is local."""
-        tree: Overlay = node.draft.tree
-        if not tree.copy_up_needed(self._path(node)):
-            return
-        async with self._gate(node.draft):
-            path = self._path(node)
-            item = tree.lookup(path)
-            if item is None or item.local:
-                return
-            entry = item.entry
-            data = None if empty or entry is None else self._reader.export(entry)
-            await self._in_thread(tree.copy_up, path, data)
-            for file in self._files(node):  # from now on its bytes are there, also when it has lost its name
-                if file.fd < 0:
-                    file.fd = tree.open(path, _open_flags(file.flags & ~os.O_TRUNC))
-            for parent_ino, name in list(node.names):
-                found = tree.lookup(path)
-                if found is not None:
-                    self._nodes.at(self._nodes.get(parent_ino), found, name)
-
-    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
-        return await trio.to_thread.run_sync(function, *arguments, limiter=self._limiter)
-
-    def _opened(self, file: _File) -> Handle:
-        return self._handle(file)
-
-    def _handle(self, opened: _File | _Directory) -> Handle:
-        opened.node.handles += 1
-        self._counter += 1
-        handle = Handle(DRAFT_BIT | self._counter)
-        self._handles[handle] = opened
-        return handle
-
-    # Freezing ---------------------------------------------------------------------------------------------------
-
-    async def settle(self, draft: Draft) -> None:
-        """Wait until no file of a draft is open for writing; BusyError naming them after a moment.
-
-        The kernel reports a close() late and without waiting, so a program that closes and then commits is given a moment.
-        """
-        gate = self._gate(draft)
-        with trio.move_on_after(_RELEASE_WAIT):
-            while True:
-                if gate.locked():
-                    async with gate:
-                        pass
-                elif self._written(draft):
-                    await self._closed.wait()
-                else:
-                    return
-        names = self._written(draft)
-        shown = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
-        what = f"has files open for writing: {shown}" if names else "is still being written to"
-        raise BusyError(f"draft {draft.name!r} {what}", hint="close them and try again" if names else "try again")
-
-    def _written(self, draft: Draft) -> set[str]:
-        return {
-            file.node.path or "(a removed file)"
-            for file in self._handles.values()
-            if isinstance(file, _File) and file.writable and file.node.draft is draft
-        }
-
-
-def _open_flags(flags: int) -> int:
-    """Return the flags to open the local file with: O_APPEND is the kernel's business, O_TRUNC is left to us."""
-    return flags & (os.O_ACCMODE | os.O_TRUNC) | os.O_CLOEXEC | os.O_NOFOLLOW
-
-
-def _pwrite_all(fd: int, data: bytes, offset: int) -> int:
-    view = memoryview(data)
-    while view:
-        count = os.pwrite(fd, view, offset)
-        view, offset = view[count:], offset + count
-    return len(data)
+        fd = node.draft.tree.open(item.path, open_flags(flags)) if item.local else -1
+        file = File(node, flags, fd, None if item.local else item.entry)
+        return Opened(self.handles.add(file), keep_cache=True)

@@ -128,7 +128,7 @@ class FileSystem:
     async def releasedir(self, handle: Handle) -> None:
         """Close a directory."""
         if handle & DRAFT_BIT:
-            await self._drafts.release(handle)
+            await self._drafts.handles.release(handle)
 
     async def readlink(self, ino: Inode) -> str:
         """Return the target of an alias or of a symlink in a draft."""
@@ -257,7 +257,7 @@ class FileSystem:
         """Start the commit of a draft: a name other than its own is an alias for the version."""
         aliases = [] if name == draft.name else [parse_alias(name)]
         try:
-            await self._drafts.settle(draft)
+            await self._drafts.handles.settle(draft)
         except BusyError as error:
             draft.error = error.message  # a rename can only say EBUSY: the draft says which files
             raise
@@ -287,22 +287,22 @@ class FileSystem:
     async def read(self, handle: Handle, offset: int, size: int) -> bytes | memoryview:
         """Read from an open file."""
         if handle & DRAFT_BIT:
-            return await self._drafts.read(handle, offset, size)
+            return await self._drafts.handles.read(handle, offset, size)
         return await self._versions.read(Inode(handle), offset, size)
 
     async def write(self, handle: Handle, offset: int, data: bytes) -> int:
         """Write to an open file of a draft."""
-        return await self._drafts.write(handle, offset, data)
+        return await self._drafts.handles.write(handle, offset, data)
 
     async def fsync(self, handle: Handle, *, data_only: bool) -> None:
         """Bring an open file or directory of a draft to the disk."""
         if handle & DRAFT_BIT:
-            await self._drafts.fsync(handle, data_only=data_only)
+            await self._drafts.handles.fsync(handle, data_only=data_only)
 
     async def release(self, handle: Handle) -> None:
         """Close a file."""
         if handle & DRAFT_BIT:
-            await self._drafts.release(handle)
+            await self._drafts.handles.release(handle)
 
     async def setattr(self, ino: Inode, change: Change, handle: Handle | None, caller: Caller) -> Attr:
         """Change attributes of what lies in a draft; elsewhere they never change."""

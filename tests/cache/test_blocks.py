@@ -234,6 +234,7 @@ def test_a_block_that_was_being_written_when_all_was_dropped_is_not_kept(cache, 
         write(self, offset, data)
         monkeypatch.setattr(DataFile, "write", write)
         file.drop()
+        assert file.read(0) is None
 
     monkeypatch.setattr(DataFile, "write", write_and_drop)
     file.write(0, block_of(BIG, 0), proven=True)
@@ -281,12 +282,12 @@ def test_only_content_that_is_loaded_is_opened_without_waiting(cache):
 
 
 def test_the_data_file_is_a_sparse_copy_of_the_content_and_private(cache, tmp_path):
-    fill(cache, BIG, numbers=[0, 3])
+    fill(cache, BIG, numbers=[0, 1])
     path = data_file(tmp_path, BIG)
     assert cache.file(*BIG).path == path
     status = path.stat()
     assert status.st_size == BIG.size
-    assert status.st_blocks * 512 < 2 * MIB
+    assert status.st_blocks * 512 < 2.5 * MIB
     fill(cache, BIG)
     assert path.read_bytes() == whole_of(BIG)
     for found in (tmp_path / "blocks").rglob("*"):

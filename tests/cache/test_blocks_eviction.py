@@ -134,7 +134,7 @@ def test_an_unpinned_block_is_as_cold_as_the_others(tmp_path):
         fill(cache, BIG)
         cache.pin("me", [BIG.name])
         fill(cache, OTHER)
-        assert evict(cache) == 2 * MIB
+        assert evict(cache, 2 * MIB) == 2 * MIB
         cache.unpin("me")
         fill(cache, OTHER)
         evict(cache, 3 * MIB)
@@ -168,8 +168,8 @@ def test_blocks_used_in_the_future_are_evicted_last_and_not_never(tmp_path):
 def test_where_everything_is_pinned_reads_go_through_and_that_is_said_once(tmp_path, caplog):
     clock = Clock()
     with opened(tmp_path, max_bytes=2 * MIB, clock=clock) as cache:
-        fill(cache, OTHER)
         cache.pin("me", [OTHER.name])
+        fill(cache, OTHER)
         for _ in range(3):
             fill(cache, BIG)
             assert hits(cache, BIG) == []
@@ -309,8 +309,8 @@ def private(tmp_path):
 def test_an_adopted_file_is_the_whole_sealed_content_and_was_not_copied(tmp_path, private):
     inode = private.stat().st_ino
     with opened(tmp_path) as cache:
-        fill(cache, BIG, numbers=[1], proven=False)
         file = cache.file(*BIG)
+        file.write(1, block_of(BIG, 1), proven=False)  # not recorded yet
         assert cache.adopt(BIG.name, private, BIG.size, checksums_of(BIG))
         assert not private.exists()
         assert file.path.stat().st_ino == inode
@@ -343,6 +343,24 @@ def test_readers_of_the_file_before_and_other_processes_go_on(tmp_path, private)
         assert hits(other, BIG) == [0, 1, 2, 3]
         file.write(1, block_of(BIG, 1), proven=True)
         assert hits(cache, BIG) == [0, 1, 2, 3]
+
+
+def test_a_file_that_is_adopted_while_the_one_before_is_evicted_stays(tmp_path, private, monkeypatch):
+    with opened(tmp_path) as cache, opened(tmp_path) as other:
+        fill(cache, BIG, numbers=[0])
+        data = keeper_of(cache).world.data
+        opening = data.open
+
+        def adopt_after(content):
+            file = opening(content)
+            monkeypatch.undo()
+            assert other.adopt(BIG.name, private, BIG.size, checksums_of(BIG))
+            return file
+
+        monkeypatch.setattr(data, "open", adopt_after)
+        evict(cache, 1)
+        other.flush()
+        assert hits(cache, BIG) == hits(other, BIG) == [0, 1, 2, 3]
 
 
 def test_a_file_that_cannot_be_adopted_stays(tmp_path, private, small_disk):

@@ -165,6 +165,20 @@ def test_a_file_is_not_unlinked_while_another_process_writes_to_it(two, monkeypa
     assert one.statistics().damaged == other.statistics().damaged == 0
 
 
+def test_a_file_is_not_dropped_while_another_process_writes_to_it(two, monkeypatch):
+    one, other = two
+    fill(one, BIG, numbers=[0])
+    recorder = keeper_of(one).recorder
+    record = recorder.record
+    monkeypatch.setattr(recorder, "record", lambda **_: [])
+    one.file(*BIG).write(1, block_of(BIG, 1), proven=True)
+    other.file(*BIG).drop()
+    monkeypatch.setattr(recorder, "record", record)
+    one.flush()
+    assert hits(one, BIG) == hits(other, BIG) == [1]  # written after it was dropped
+    assert one.statistics().damaged == other.statistics().damaged == 0
+
+
 def test_a_file_that_was_unlinked_is_written_anew(two):
     one, other = two
     fill(one, BIG)

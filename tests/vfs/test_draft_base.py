@@ -174,6 +174,27 @@ async def test_an_open_file_can_be_read_and_written_when_its_name_is_gone(world,
     assert (await world.fs.setattr(ino, Change(size=5), writer.handle, ME)).size == 5
 
 
+async def test_an_open_file_is_kept_although_the_kernel_has_forgotten_it(world, draft):
+    ino = await world.ino("a", draft)
+    opened = await world.fs.open(ino, os.O_RDWR, ME)
+    world.fs.forget(ino, 1)
+    assert await world.fs.write(opened.handle, 0, b"FIRST") == 5
+    await world.fs.release(opened.handle)
+    assert await world.read("a", draft) == b"FIRST file"
+    assert await world.ino("a", draft) != ino
+
+
+async def test_a_directory_is_kept_as_long_as_something_in_it_is_known(world, draft):
+    directory, file = await world.ino("d", draft), await world.ino("d/e", draft)
+    for _ in range(2):  # it was looked up on the way to the file too
+        world.fs.forget(directory, 1)
+    assert (await world.fs.getattr(file)).size == len(FILES["d/e"])
+    assert await world.ino("d", draft) == directory
+    world.fs.forget(directory, 1)
+    world.fs.forget(file, 1)
+    assert await world.ino("d", draft) != directory
+
+
 async def take_name(world, draft, how):
     if how == "unlink":
         await world.fs.unlink(draft, b"a", ME)

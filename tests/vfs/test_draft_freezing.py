@@ -11,6 +11,7 @@ import trio.testing
 
 from artfs.errors import BusyError, ReadOnlyError
 from artfs.staging.journal import Journal
+from artfs.vfs import draft_handles as handles_module
 from artfs.vfs import drafts as drafts_module
 from artfs.vfs.types import Change
 from tests.vfs.world import ME, Gate
@@ -61,14 +62,14 @@ async def chmod(world, ino):
 async def test_a_draft_without_writers_is_settled_without_waiting(world, draft):
     await world.fs.open(await world.ino("a", draft), os.O_RDONLY, ME)
     with trio.testing.assert_no_checkpoints():
-        await world.drafts.settle(the_draft(world))
+        await world.drafts.handles.settle(the_draft(world))
 
 
 async def test_settling_waits_for_a_close_that_is_on_its_way(world, draft, mock_clock):
     opened, attr = await world.fs.create(draft, b"f", os.O_WRONLY, 0o644, ME)
     world.fs.remember(attr.ino)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(world.drafts.settle, the_draft(world))
+        nursery.start_soon(world.drafts.handles.settle, the_draft(world))
         await trio.testing.wait_all_tasks_blocked()
         assert nursery.child_tasks
         await world.fs.release(opened.handle)
@@ -81,9 +82,9 @@ async def test_files_that_stay_open_for_writing_are_named_after_a_moment(world, 
         world.fs.remember(attr.ino)
     await world.fs.open(await world.ino("a", draft), os.O_RDONLY, ME)
     with pytest.raises(BusyError, match=r"open for writing: d/g, f$") as caught:
-        await world.drafts.settle(the_draft(world))
+        await world.drafts.handles.settle(the_draft(world))
     assert caught.value.hint
-    assert trio.current_time() == drafts_module._RELEASE_WAIT
+    assert trio.current_time() == handles_module._RELEASE_WAIT
 
 
 async def test_many_open_files_are_not_all_named(world, draft, autojump_clock):
@@ -91,13 +92,13 @@ async def test_many_open_files_are_not_all_named(world, draft, autojump_clock):
         _, attr = await world.fs.create(draft, b"f%d" % number, os.O_WRONLY, 0o644, ME)
         world.fs.remember(attr.ino)
     with pytest.raises(BusyError, match=r"f0, f1, f2, f3, f4, \.\.\.$"):
-        await world.drafts.settle(the_draft(world))
+        await world.drafts.handles.settle(the_draft(world))
 
 
 async def test_writers_of_another_draft_do_not_count(world, draft, autojump_clock):
     other = await world.stage("other")
     await world.fs.create(other, b"f", os.O_WRONLY, 0o644, ME)
-    await world.drafts.settle(world.commits.find(the_ref(world), "draft"))
+    await world.drafts.handles.settle(world.commits.find(the_ref(world), "draft"))
     assert trio.current_time() == 0.0
 
 
@@ -110,7 +111,7 @@ async def test_an_unlinked_file_that_is_still_written_to_counts(world, draft, au
     world.fs.remember(attr.ino)
     await world.fs.unlink(draft, b"f", ME)
     with pytest.raises(BusyError, match="removed file"):
-        await world.drafts.settle(the_draft(world))
+        await world.drafts.handles.settle(the_draft(world))
 
 
 async def test_settling_waits_for_a_copy_that_is_under_way(world, draft, held_copy, mock_clock):
@@ -120,7 +121,7 @@ async def test_settling_waits_for_a_copy_that_is_under_way(world, draft, held_co
         with trio.CancelScope() as settling:
 
             async def settle():
-                await world.drafts.settle(the_draft(world))
+                await world.drafts.handles.settle(the_draft(world))
                 assert (await world.fs.getattr(ino)).mode == stat.S_IFREG | 0o600  # what was begun before is done
                 settling.cancel()
 
@@ -136,7 +137,7 @@ async def test_a_copy_that_takes_too_long_is_busy(world, draft, held_copy, autoj
     async with trio.open_nursery() as nursery:
         await start_held(nursery, held_copy, chmod, world, ino)
         with pytest.raises(BusyError, match="still being written to"):
-            await world.drafts.settle(the_draft(world))
+            await world.drafts.handles.settle(the_draft(world))
         held_copy.open()
 
 
@@ -148,7 +149,7 @@ async def test_a_file_that_is_just_being_opened_to_be_truncated_counts(world, dr
 
     async with trio.open_nursery() as nursery:
         await start_held(nursery, held_copy, truncate)
-        nursery.start_soon(world.drafts.settle, the_draft(world))
+        nursery.start_soon(world.drafts.handles.settle, the_draft(world))
         await trio.testing.wait_all_tasks_blocked()
         held_copy.open()
         while not opened:
