@@ -18,7 +18,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from artfs.model.paths import join, split
-from artfs.staging.calls import exchange, process_umask
+from artfs.staging.calls import exchange_names, process_umask
 from artfs.staging.items import Item, local_item
 from artfs.staging.marks import WHITEOUT, Mark, MarkKind, Marks
 
@@ -352,7 +352,7 @@ class Overlay:
             if self._beneath(path) is not None or any(True for _ in self._marks.below(path)):
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
         first, second = self.local_path(source), self.local_path(target)
-        exchange(first, second)
+        exchange_names(first, second)
 
     def _log_move(self, source: str | None, target: str, changes: dict[str, Mark | None]) -> int:
         with self._database.transaction():
