@@ -159,7 +159,7 @@ async def run(config: Config, mountpoint: Path, options: MountOptions, announce:
                     await serve(mountpoint, announce)
                 log.info("unmounted %s", mountpoint)
                 kernel.stop()
-                await commits.finish()
+                await commits.end()
             finally:
                 socket.unlink(missing_ok=True)
             background.cancel_scope.cancel()

@@ -69,6 +69,7 @@ class Commits:
         self._nursery = nursery
         self._jobs: dict[str, Job] = {}
         self._limiter = trio.CapacityLimiter(MAX_COMMITS)
+        self._ending = trio.Event()
         self._stopping = trio.Event()
         self.gone: Callable[[Draft], None] = lambda _: None
 
@@ -133,8 +134,14 @@ class Commits:
     def stop(self) -> None:
         """Ask running commits to stop at their next step; they are resumed by the next mount."""
         self._stopping.set()
+        self._ending.set()
         for job in self._jobs.values():
             job.progress.cancelled.set()
+
+    async def end(self) -> None:
+        """Wait for the commits under way; one that cannot reach the registry or the store is left to the next mount."""
+        self._ending.set()
+        await self.finish()
 
     async def finish(self) -> None:
         """Wait until no commit is under way."""
@@ -163,8 +170,10 @@ class Commits:
                             "the commit of draft %r of %s waits: %s", job.draft_name, job.draft.collection, error
                         )
                     job.waiting_for = error.message
+                    if self._ending.is_set():
+                        return
                     with trio.move_on_after(delay):
-                        await self._stopping.wait()
+                        await self._ending.wait()
                     delay = min(2 * delay, _LAST_RETRY)
                 except ArtfsError as error:
                     log.error("the commit of draft %r of %s failed: %s", job.draft_name, job.draft.collection, error)  # noqa: TRY400 - the message says it all

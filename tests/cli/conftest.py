@@ -74,5 +74,7 @@ for line in json.loads(sys.argv[1]):
 def run_all(artfs, lines):
     """Run many command lines in one process; return exit code, stdout and stderr of each."""
     command = [sys.executable, "-c", ONE_AFTER_THE_OTHER, json.dumps([[str(word) for word in line] for line in lines])]
-    done = subprocess.run(command, env=artfs.environment, capture_output=True, text=True, check=True, cwd="/")
+    done = subprocess.run(
+        command, env=artfs.environment, capture_output=True, text=True, check=True, cwd="/", timeout=120
+    )
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -377,6 +377,35 @@ def test_a_registry_that_is_damaged_under_a_mount_is_an_error_and_not_the_end(fr
     assert (draft / "f").read_text() == "kept"
 
 
+def test_a_draft_that_changed_since_its_commit_failed_is_recorded_as_it_is_then(fresh):
+    fresh.expected += ["is damaged", "cannot be used", "waits: "]
+    fresh.mount()
+    draft = fresh.draft()
+    (draft / "f").write_text("one")
+    blobs = fresh.root / "data/store/md5"
+    blobs.touch()  # so that the commit has reserved its version, and goes no further
+    assert "committing" in fresh.json("commit", draft, "--no-wait", "--description", "first")
+    wait_for(
+        lambda: json.loads(os.getxattr(fresh.collection() / ".commit/draft", "user.artfs.progress"))["waiting_for"]
+    )
+    with contextlib.ExitStack() as stack:
+        for suffix in ("-shm", "-wal", ""):
+            path = fresh.root / f"data/registry.sqlite{suffix}"
+            stack.enter_context(changed(path, os.urandom(path.stat().st_size)))
+        blobs.unlink()
+        wait_for(lambda: "the commit of draft 'draft' of me/demo/data failed" in fresh.log())
+    wait_for(lambda: (draft / "f").exists())
+    assert "is damaged" in os.getxattr(draft, "user.artfs.error").decode()
+    (draft / "f").write_text("one and more")
+    version = fresh.commit(draft, "--description", "second")
+    assert (version / "f").read_text() == "one and more"
+    (fresh.root / "f").write_text("one and more")
+    fresh.run("put", fresh.root / "f", "demo/same")
+    shown, same = fresh.json("show", f"demo/data:{version.name}"), fresh.json("show", "demo/same")
+    assert (shown["digest"], shown["size"], shown["description"]) == (same["digest"], 12, "second")
+    assert [row["name"] for row in fresh.json("ls", "me/demo/data")] == [version.name]
+
+
 def test_a_registry_that_nobody_may_open_any_more_does_not_disturb_the_mount(ordinary):
     ordinary.mount()
     registry = ordinary.root / "data/registry.sqlite"

@@ -295,3 +295,14 @@ async def test_the_end_waits_for_every_commit(commits):
         assert nursery.child_tasks
         go.set()
     assert all(job.result is DONE for job in jobs)
+
+
+@pytest.mark.expects_warning("waits: the registry is away")
+async def test_a_commit_that_cannot_reach_the_registry_does_not_keep_the_mount_from_ending(commits):
+    commits.committer.outcomes += [UnreachableError("the registry is away")] * 3
+    job = await begin(commits)
+    await trio.testing.wait_all_tasks_blocked()
+    with trio.fail_after(60):
+        await commits.end()
+    assert (job.result, job.error, job.done.is_set()) == (None, None, True)
+    assert commits.committer.is_frozen(job.draft)
