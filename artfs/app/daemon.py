@@ -219,10 +219,9 @@ def main() -> int:
     config = config_from_json(settings["config"])
     foreground = bool(settings["foreground"])
     path = _set_up_logging(config, mountpoint, foreground=foreground)
+    # Every file of a draft that anybody has open is open here too.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(
-        resource.RLIMIT_NOFILE, (most, most)
-    )  # each open file of a draft, and of whoever uses it, is one here
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     def say(message: object) -> None:
         os.write(descriptor, json.dumps(message).encode() + b"\n")

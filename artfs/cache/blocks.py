@@ -158,7 +158,7 @@ class BlockCache:
         """Return what the cache holds, as of the last time this process recorded something. Never blocks."""
         shelf, keeper = self._shelf, self._shelf.keeper
         return CacheStatistics(
-            bytes=0 if keeper is None else keeper.room.used,
+            bytes=0 if keeper is None else keeper.room.known,
             max_bytes=self._max_bytes,
             blocks=0 if keeper is None else keeper.world.ledger.totals.blocks,
             files=0 if keeper is None else keeper.world.ledger.totals.files,

@@ -200,7 +200,7 @@ class DataFiles:
         return DataFile(os.open(path, os.O_RDONLY | flags, dir_fd=self._root), writable=False)
 
     def create(self, content: Content) -> DataFile:
-        """Open the file of a content for writing, making it where it is not there."""
+        """Open the file of a content for writing, making it, without a length, where it is not there."""
         path, flags = _relative(content), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             descriptor = os.open(path, flags, 0o600, dir_fd=self._root)
@@ -209,9 +209,7 @@ class DataFiles:
             for directory in (kind, f"{kind}/{prefix}"):
                 self._make_directory(directory)
             descriptor = os.open(path, flags, 0o600, dir_fd=self._root)
-        file = DataFile(descriptor, writable=True)
-        file.fit(content.size)
-        return file
+        return DataFile(descriptor, writable=True)
 
     def _make_directory(self, path: str) -> None:
         with contextlib.suppress(FileExistsError):

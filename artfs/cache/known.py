@@ -147,10 +147,10 @@ class Known:
     def file_for_writing(self, state: State) -> DataFile:
         """Return the open data file, made if there was none. Raises OSError."""
         epoch, file = state.epoch, state.file
-        if file is not None and file.writable:
-            file.fit(self.content.size)
-            return file
-        return self._opened(state, epoch, state.keeper.world.data.create(self.content))
+        if file is None or not file.writable:
+            file = self._opened(state, epoch, state.keeper.world.data.create(self.content))
+        file.fit(self.content.size)
+        return file
 
     def _opened(self, state: State, epoch: int, file: DataFile) -> DataFile:
         with self._lock:

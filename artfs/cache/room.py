@@ -41,6 +41,11 @@ class Room:
         self._free_slack = min(keep_free // 10, _MOST_SLACK)
 
     @property
+    def known(self) -> int:
+        """The disk space of the blocks that are recorded or on their way in."""
+        return self._recorded + self._reserved
+
+    @property
     def used(self) -> int:
         """The disk space of all blocks, those on their way in and out included."""
         return self._recorded + self._reserved + self._going

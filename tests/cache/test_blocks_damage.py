@@ -107,6 +107,20 @@ def test_a_file_truncated_while_it_is_open_has_the_blocks_that_are_left(filled):
         assert file.read(0, 5, 10) == block_of(BIG, 0)[5:15]
 
 
+def test_what_was_verified_is_not_trusted_in_another_file_at_the_same_path(filled):
+    with opened(filled) as cache:
+        assert hits(cache, BIG) == [0, 1, 2, 3]
+        cache._shelf.known(BIG).release()  # as when many others were opened
+        path = data_file(filled, BIG)
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data[:BLOCK_SIZE] + bytes(len(data) - BLOCK_SIZE))
+        file = cache.file(*BIG)
+        assert file.read(0, 5, 10) == block_of(BIG, 0)[5:15]
+        assert file.read_nowait(1, 5, 10) is None
+        assert file.read(1, 5, 10) is None
+
+
 def test_a_file_that_is_longer_than_its_content_is_read_and_cut(filled):
     with data_file(filled, BIG).open("ab") as file:
         file.write(b"more")

@@ -210,6 +210,26 @@ def test_a_file_that_was_opened_just_before_it_was_unlinked_is_not_written(two, 
     assert one.statistics().damaged == other.statistics().damaged == 0
 
 
+def test_a_file_that_was_unlinked_while_it_was_opened_is_not_written(two, monkeypatch):
+    one, other = two
+    fill(one, BIG)
+    known = one._shelf.known(BIG)
+    known.release()
+    data = keeper_of(one).world.data
+    opening = data.open
+
+    def evict_after(content):
+        file = opening(content)
+        monkeypatch.undo()
+        evict(one)
+        return file
+
+    monkeypatch.setattr(data, "open", evict_after)
+    known.file(known.fresh())
+    fill(one, BIG, numbers=[2])
+    assert hits(one, BIG) == hits(other, BIG) == [2]
+
+
 def test_the_lock_of_a_block_is_had_once_also_with_one_open_file(tmp_path):
     with opened(tmp_path) as cache:
         data = keeper_of(cache).world.data

@@ -404,6 +404,10 @@ def test_a_draft_that_changed_since_its_commit_failed_is_recorded_as_it_is_then(
     shown, same = fresh.json("show", f"demo/data:{version.name}"), fresh.json("show", "demo/same")
     assert (shown["digest"], shown["size"], shown["description"]) == (same["digest"], 12, "second")
     assert [row["name"] for row in fresh.json("ls", "me/demo/data")] == [version.name]
+    with contextlib.closing(sqlite3.connect(fresh.root / "data/registry.sqlite")) as database:
+        assert database.execute("SELECT DISTINCT state FROM versions").fetchall() == [
+            ("COMMITTED",)
+        ]  # nothing is left reserved
 
 
 def test_a_registry_that_nobody_may_open_any_more_does_not_disturb_the_mount(ordinary):
