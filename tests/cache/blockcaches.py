@@ -3,6 +3,10 @@
 import contextlib
 import random
 import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import blake3
 
@@ -100,6 +104,11 @@ def evict(cache, need=1 << 60):
         cache._shelf.failed(keeper, error, writing=True)
 
 
+def sweep_now(cache):
+    """Wait until the cache has tidied itself."""
+    keeper_of(cache)._threads[1].join()
+
+
 class Clock:
     """A clock that goes on only when it is told to."""
 
@@ -108,3 +117,23 @@ class Clock:
 
     def __call__(self):
         return self.now
+
+
+PREAMBLE = """
+import sys
+from pathlib import Path
+from tests.cache.blockcaches import *
+cache = BlockCache(Path(sys.argv[1]), max_bytes=PLENTY, keep_free=0)
+"""
+
+
+@contextlib.contextmanager
+def running(cache_dir, program, *arguments):
+    """Run a program in another process, which is killed in the end."""
+    command = [sys.executable, "-c", PREAMBLE + textwrap.dedent(program), str(cache_dir), *map(str, arguments)]
+    root = Path(__file__).parents[2]  # where `tests` is imported from
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
