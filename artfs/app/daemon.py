@@ -25,7 +25,7 @@ from artfs.app.daemon_ops import DaemonOperations
 from artfs.app.places import make_collection
 from artfs.app.services import Services, open_services
 from artfs.config import Config, config_from_json
-from artfs.content.pipeline import Pipeline
+from artfs.content.following import FollowingPipeline
 from artfs.errors import ArtfsError, UnreachableError
 from artfs.fuse.device import check_device
 from artfs.fuse.options import MountOptions, parse_options
@@ -81,7 +81,7 @@ def build(
     config, registry = services.config, services.registry
     owner = Owner(options.uid, options.gid, options.umask)
     catalog = Catalog(registry, config.metadata_ttl)
-    pipeline = Pipeline(services.reader, nursery)
+    pipeline = FollowingPipeline(services.reader, nursery, services.targets)
     slots = Slots(config.data_dir / "inodes.sqlite", registry.id)
     versions = Versions(catalog, services.indexes, slots, pipeline, services.open_index, owner)
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from artfs.cache.blocks import BlockCache
     from artfs.cache.index import Indexes, ManifestIndex
     from artfs.config import Config
-    from artfs.content.reader import Reader
+    from artfs.content.following import FollowingReader
+    from artfs.content.targets import Targets
     from artfs.model.entry import Entry
     from artfs.registry.port import ManifestFile, Registry, Version
     from artfs.staging.commit import Committer
@@ -86,17 +87,24 @@ class Services:
         return Indexes(self.config.cache_dir)
 
     @cached_property
-    def reader(self) -> Reader:
+    def reader(self) -> FollowingReader:
         """Proven bytes."""
         from artfs.cache.blocklists import BlockLists
+        from artfs.content.following import FollowingReader
         from artfs.content.origin import Origins
         from artfs.content.proof import Prover
-        from artfs.content.reader import Reader
         from artfs.content.remote import Remote
 
         prover = Prover(self.store, BlockLists(self.config.cache_dir))
         remote = Remote(prover, self.cache, strict=self.config.verify == "strict")
-        return Reader(Origins(self.store, self.references.open), prover, remote)
+        return FollowingReader(Origins(self.store, self.references.open), prover, remote, self.targets)
+
+    @cached_property
+    def targets(self) -> Targets:
+        """What references to other versions lead to."""
+        from artfs.content.targets import Targets
+
+        return Targets(self.registry.version_by_id, self.open_index)
 
     @cached_property
     def drafts(self) -> Drafts:
@@ -109,10 +117,12 @@ class Services:
 
     def committer(self, on_step: Callable[[str], None] = lambda _: None) -> Committer:
         """Return what makes drafts versions."""
+        from artfs.content.targets import AllReferences
         from artfs.staging.commit import Committer
         from artfs.staging.links import Links
 
-        links = Links(self.registry, self.open_index, self.references, self.mountpoints)
+        references = AllReferences(self.references, self.targets)
+        links = Links(self.registry, self.open_index, references, self.mountpoints)
         algorithm = Algorithm[self.config.algorithm]
         keep = None if self.store.local else self._keep
         return Committer(self.registry, self.store, links, self.config.threads, algorithm, on_step, keep)
@@ -146,6 +156,8 @@ class Services:
 
     def close(self) -> None:
         """Give everything back."""
+        if "reader" in self.__dict__:  # what it has fetched is still to be cached
+            self.reader.close()
         self._closing.close()
         self.registry.close()
         self.backends.close()

@@ -81,6 +81,11 @@ class CacheFile:
         state = self._known.state
         return state is not None and self._known.block(state, number).proven
 
+    def verified(self, number: int) -> bool:
+        """Whether a block was verified in this process, so that a piece of it can be read alone. Never blocks."""
+        state = self._known.state
+        return state is not None and self._known.block(state, number).verified
+
     @property
     def whole(self) -> bool:
         """Whether every block is here. Never blocks."""

@@ -37,7 +37,7 @@ def command(config: Config, ref: str, directory: str, force: bool) -> None:
         progress.begin("writing", index.file_count, index.size)
         with watching(progress):
             export(
-                index.entries(), services.reader, Path(directory).absolute(), version.created_at, config.threads,
+                map(services.targets.of, index.entries()), services.reader, Path(directory).absolute(), version.created_at, config.threads,
                 replace=force, umask=USER_UMASK, done=progress.advance,
             )  # fmt: skip
     click.echo(directory)

@@ -1,24 +1,27 @@
 """How many bytes may be on their way at once. Who is waited for goes before what is fetched ahead.
 
-Used on the event loop only: between awaits a task owns the state.
+Used on the event loop only, and never waits: what is asked for begins as soon as its bytes are granted.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
-import trio
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Request:
     """A wish for bytes of the budget."""
 
-    __slots__ = ("granted", "size", "urgent")
+    __slots__ = ("begin", "granted", "size", "urgent")
 
-    def __init__(self, size: int, *, urgent: bool) -> None:
+    def __init__(self, size: int, begin: Callable[[], None], *, urgent: bool) -> None:
         self.size = size
+        self.begin = begin
         self.urgent = urgent
-        self.granted = trio.Event()
+        self.granted = False
 
 
 class Budget:
@@ -34,27 +37,24 @@ class Budget:
         """Return how many bytes are given out."""
         return self._size - self._free
 
-    def ask(self, size: int, *, urgent: bool) -> Request:
-        """Ask for bytes, all of the budget at most; wait for ``granted``, then `give_back`."""
-        request = Request(min(size, self._size), urgent=urgent)
+    def ask(self, size: int, begin: Callable[[], None], *, urgent: bool) -> Request:
+        """Ask for bytes, all of the budget at most. ``begin`` is called when they are granted, perhaps at once; then `give_back`."""
+        request = Request(min(size, self._size), begin, urgent=urgent)
         (self._urgent if urgent else self._patient).append(request)
         self._grant()
         return request
 
     def promote(self, request: Request) -> None:
         """Make a request urgent: somebody waits for it now."""
-        if not request.urgent and not request.granted.is_set():
+        if not request.urgent and not request.granted:
             self._patient.remove(request)
             request.urgent = True
             self._urgent.append(request)
             self._grant()
 
     def give_back(self, request: Request) -> None:
-        """Return what was granted, or take back a request that was not."""
-        if request.granted.is_set():
-            self._free += request.size
-        else:
-            (self._urgent if request.urgent else self._patient).remove(request)
+        """Return what was granted."""
+        self._free += request.size
         self._grant()
 
     def _grant(self) -> None:
@@ -62,6 +62,7 @@ class Budget:
             while waiting and waiting[0].size <= self._free:
                 request = waiting.popleft()
                 self._free -= request.size
-                request.granted.set()
+                request.granted = True
+                request.begin()
             if waiting:
                 return  # a patient one must not take what an urgent one waits for

@@ -1,14 +1,16 @@
 """The read path of the mount: one fetch for each block whoever waits, and read-ahead for who reads in order.
 
 Runs on the event loop. What is in memory, or can be read and proven without waiting, is answered without suspending; everything
-else is fetched by worker threads, neighbouring blocks of remote content in one request. The bytes on their way are bounded, and
-so is every wait; reads of what is cached have threads of their own, so that they never queue behind those that are not. Between
+else is fetched by worker threads, neighbouring blocks in one job and in one request. There are two lanes, each with its threads and
+its bytes on their way: what this machine has never queues behind what comes over a network. Every wait is bounded. Between
 awaits a task owns the state.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -16,11 +18,12 @@ import trio
 from artfs.content.budget import Budget
 from artfs.content.proof import block_count, block_length, content_key
 from artfs.content.readahead import ReadAhead
-from artfs.errors import ArtfsError, UnreachableError
+from artfs.content.workers import Workers
+from artfs.errors import ArtfsError, IntegrityError, UnreachableError
 from artfs.model.entry import BLOCK_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from artfs.content.budget import Request
     from artfs.content.proof import ContentKey
@@ -28,17 +31,21 @@ if TYPE_CHECKING:
     from artfs.model.entry import Entry
     from artfs.storage.port import Buffer
 
+log = logging.getLogger(__name__)
+
 MAX_FETCHES = 32
 MAX_DISK_READS = 16
 
 IN_FLIGHT = 64 << 20
-"""Bytes that are asked for at once."""
+"""Bytes that are asked for at once, in each lane."""
 
 RUN = 8
 """The most blocks of one request."""
 
+_DISK_RUN = 2  # so that a sequential reader keeps all cores busy with verifying
+
 LOCAL_WINDOW = 8
-"""Blocks that are read ahead of a sequential reader of local content."""
+"""Blocks that are read ahead of a sequential reader of what is on this machine."""
 
 WINDOW_BYTES = 64 << 20
 """Bytes that are fetched ahead of all sequential readers of remote content together: they share it."""
@@ -49,38 +56,58 @@ DEADLINE = 90.0
 _ACTIVE = 2.0  # seconds for which a content counts as being read
 
 
+class _Lane:
+    """Threads, and the bytes that they may have on their way."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        self.workers = Workers(threads, name)
+        self.budget = Budget(IN_FLIGHT)
+
+
 class _Fetch:
     """Neighbouring blocks on their way: who waits, and what came."""
 
-    __slots__ = ("blocks", "done", "error", "first", "request")
+    __slots__ = ("blocks", "done", "entry", "error", "first", "lane", "last", "request")
 
-    def __init__(self, first: int, request: Request) -> None:
+    def __init__(self, entry: Entry, first: int, last: int) -> None:
+        self.entry = entry
         self.first = first
-        self.request = request
+        self.last = last
         self.done = trio.Event()
-        self.blocks: list[Buffer] = []
+        self.blocks: list[Buffer] | None = None
         self.error: Exception | None = None
+        self.lane: _Lane
+        self.request: Request
 
 
 class Pipeline:
-    """Reads entries for the mount. ``nursery`` is the mount's: fetches run in it."""
+    """Reads entries for the mount, until ``nursery``, which is the mount's, ends."""
 
     def __init__(self, reader: Reader, nursery: trio.Nursery, deadline: float = DEADLINE) -> None:
         self._reader = reader
-        self._nursery = nursery
         self._deadline = deadline
-        self._fetch_threads = trio.CapacityLimiter(MAX_FETCHES)
-        self._disk_threads = trio.CapacityLimiter(MAX_DISK_READS)
-        self._budget = Budget(IN_FLIGHT)
+        self._network = _Lane(MAX_FETCHES, "artfs-fetch")
+        self._disk = _Lane(MAX_DISK_READS, "artfs-disk")
         self._fetches: dict[tuple[ContentKey, int], _Fetch] = {}
         self._read_ahead = ReadAhead()
         self._active: dict[ContentKey, float] = {}
         self._completing: set[ContentKey] = set()
+        nursery.start_soon(self._live)
+
+    async def _live(self) -> None:
+        """Let everybody go when the mount ends."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            for fetch in self._fetches.values():
+                fetch.done.set()
+            self._network.workers.close()
+            self._disk.workers.close()
 
     @property
     def in_flight(self) -> int:
         """Return how many bytes are being fetched."""
-        return self._budget.in_use
+        return self._network.budget.in_use + self._disk.budget.in_use
 
     async def read(self, entry: Entry, offset: int, size: int) -> Buffer:
         """Return ``size`` bytes at ``offset``, fewer at the end of the file. Raises what `Reader.blocks` raises.
@@ -101,7 +128,8 @@ class Pipeline:
             if piece is None:
                 piece = await self._piece(entry, number, last, start, length)
             pieces.append(piece)
-        self._look_ahead(entry, first, last)
+        if entry.size > BLOCK_SIZE:
+            self._look_ahead(entry, first, last)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _read_empty(self, entry: Entry, offset: int, size: int) -> Buffer:
@@ -109,9 +137,7 @@ class Pipeline:
         if entry.ref is None:
             return b""
         with _until(entry, self._deadline):
-            return await trio.to_thread.run_sync(
-                self._reader.read_unsized, entry, offset, size, limiter=self._fetch_threads, abandon_on_cancel=True
-            )
+            return await self._network.workers.run(partial(self._reader.read_unsized, entry, offset, size))
 
     def is_remote(self, entry: Entry) -> bool:
         """Whether the bytes of an entry come over a network."""
@@ -119,7 +145,7 @@ class Pipeline:
 
     async def state(self, entry: Entry) -> tuple[str, str]:
         """Return what `Reader.state` says of an entry."""
-        return await trio.to_thread.run_sync(self._reader.state, entry, limiter=self._disk_threads)
+        return await self._disk.workers.run(partial(self._reader.state, entry))
 
     def prefetch(self, entries: Iterable[Entry]) -> None:
         """Fetch remote files of one block that will be opened soon."""
@@ -132,98 +158,115 @@ class Pipeline:
     async def _piece(self, entry: Entry, number: int, last: int, start: int, length: int) -> Buffer:
         """Return a piece of a block that is not in memory: out of the cache, or with a fetch of it and of those up to ``last``."""
         fetch = self._fetches.get((content_key(entry), number))
-        if fetch is None and self._reader.is_present(entry, number):
+        if fetch is None and self._reader.is_ready(entry, number):
             with _until(entry, self._deadline):
-                piece = await trio.to_thread.run_sync(
-                    self._reader.piece, entry, number, start, length, limiter=self._disk_threads, abandon_on_cancel=True
-                )
+                piece = await self._disk.workers.run(partial(self._reader.piece, entry, number, start, length))
             if piece is not None:
                 return piece
             fetch = self._fetches.get((content_key(entry), number))  # damaged or evicted: somebody may fetch it by now
         if fetch is None:
-            fetch = self._start(entry, number, self._end_of_run(entry, number, last), urgent=True)
-        self._budget.promote(fetch.request)
-        with _until(entry, self._deadline):
-            await fetch.done.wait()
+            fetch = self._start(entry, number, last, urgent=True)
+        await self._wait(fetch)
+        if isinstance(fetch.error, IntegrityError) and fetch.first < fetch.last:  # a neighbour may be the damaged one
+            fetch = self._fetches.get((content_key(entry), number)) or self._start(entry, number, number, urgent=True)
+            await self._wait(fetch)
         if fetch.error is not None:
             raise fetch.error
-        if not fetch.blocks:  # the mount is ending
+        if fetch.blocks is None:
             raise UnreachableError("the mount is ending")
         return memoryview(fetch.blocks[number - fetch.first])[start : start + length]
 
-    def _end_of_run(self, entry: Entry, first: int, last: int) -> int:
-        """Return the last block that is to be fetched together with ``first``."""
-        if self._reader.is_local(entry):
-            return first
-        end = first
-        while end < last and end - first + 1 < RUN and self._is_wanted(entry, end + 1):
-            end += 1
-        return end
+    async def _wait(self, fetch: _Fetch) -> None:
+        fetch.lane.budget.promote(fetch.request)
+        if not fetch.done.is_set():
+            with _until(fetch.entry, self._deadline):
+                await fetch.done.wait()
 
     def _is_wanted(self, entry: Entry, number: int) -> bool:
-        """Whether a block is neither in memory, nor in the cache, nor on its way."""
+        """Whether a block has to be fetched, or read from the disk and verified, and is not on its way."""
         return not (
             (content_key(entry), number) in self._fetches
             or self._reader.in_memory(entry, number)
-            or self._reader.is_present(entry, number)
+            or self._reader.is_ready(entry, number)
         )
 
     def _start(self, entry: Entry, first: int, last: int, *, urgent: bool) -> _Fetch:
-        size = sum(block_length(entry.size, number) for number in range(first, last + 1))
-        fetch = _Fetch(first, self._budget.ask(size, urgent=urgent))
-        for number in range(first, last + 1):
+        """Begin to fetch a block together with its neighbours up to ``last`` that are wanted and come from the same place."""
+        here = self._reader.is_here(entry, first)
+        end, most = first, first + (_DISK_RUN if here else RUN) - 1
+        while (
+            end < min(last, most) and self._is_wanted(entry, end + 1) and self._reader.is_here(entry, end + 1) == here
+        ):
+            end += 1
+        fetch = _Fetch(entry, first, end)
+        for number in range(first, end + 1):
             self._fetches[content_key(entry), number] = fetch
-        self._nursery.start_soon(self._run, entry, first, last, fetch)
+        if here and not self._reader.is_local(entry):
+            self._ask(fetch, self._disk, self._reader.cached_blocks, self._read_cached, urgent=urgent)
+        else:
+            self._ask(fetch, self._disk if here else self._network, self._reader.blocks, self._end, urgent=urgent)
         return fetch
 
-    async def _run(self, entry: Entry, first: int, last: int, fetch: _Fetch) -> None:
-        try:
-            await fetch.request.granted.wait()
-            limiter = self._disk_threads if self._reader.is_local(entry) else self._fetch_threads
-            fetch.blocks = await trio.to_thread.run_sync(
-                self._reader.blocks, entry, first, last, limiter=limiter, abandon_on_cancel=True
-            )
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits for the block
-            fetch.error = error
-        finally:
-            self._budget.give_back(fetch.request)
-            for number in range(first, last + 1):
-                del self._fetches[content_key(entry), number]
-            fetch.done.set()
-        if self._reader.needs_completion(entry):
-            await self._complete(entry)
+    def _ask(
+        self,
+        fetch: _Fetch,
+        lane: _Lane,
+        read: Callable[[Entry, int, int], list[Buffer] | None],
+        end: Callable[[_Fetch, list[Buffer] | None, Exception | None], None],
+        *,
+        urgent: bool,
+    ) -> None:
+        def done(blocks: list[Buffer] | None, error: Exception | None) -> None:
+            lane.budget.give_back(fetch.request)
+            end(fetch, blocks, error)
 
-    async def _complete(self, entry: Entry) -> None:
+        job = partial(read, fetch.entry, fetch.first, fetch.last)
+        size = (fetch.last - fetch.first) * BLOCK_SIZE + block_length(fetch.entry.size, fetch.last)
+        fetch.lane = lane
+        fetch.request = lane.budget.ask(size, lambda: lane.workers.submit(job, done), urgent=urgent)
+
+    def _read_cached(self, fetch: _Fetch, blocks: list[Buffer] | None, error: Exception | None) -> None:
+        """Take blocks out of the cache; if they are not there any more, or damaged, they come over the network."""
+        if blocks is None and error is None:
+            self._ask(fetch, self._network, self._reader.blocks, self._end, urgent=True)
+        else:
+            self._end(fetch, blocks, error)
+
+    def _end(self, fetch: _Fetch, blocks: list[Buffer] | None, error: Exception | None) -> None:
+        fetch.blocks, fetch.error = blocks, error
+        for number in range(fetch.first, fetch.last + 1):
+            del self._fetches[content_key(fetch.entry), number]
+        fetch.done.set()
+        if self._reader.needs_completion(fetch.entry):
+            self._complete(fetch.entry)
+
+    def _complete(self, entry: Entry) -> None:
         """Prove what was served as it came, now that all of it is here. Damage is logged, and refused from now on."""
         key = content_key(entry)
         if key in self._completing:
             return
         self._completing.add(key)
-        try:
-            await trio.to_thread.run_sync(self._reader.complete, entry, limiter=self._disk_threads)
-        except ArtfsError:
-            pass  # the reader has logged it
-        finally:
+
+        def done(_: None, error: Exception | None) -> None:
             self._completing.discard(key)
+            if error is not None and not isinstance(error, ArtfsError):  # the reader has logged the others
+                log.error("%s could not be completed", entry.path, exc_info=error)
+
+        self._disk.workers.submit(partial(self._reader.complete, entry), done)
 
     # Ahead ------------------------------------------------------------------------------------------------------
 
     def _look_ahead(self, entry: Entry, first: int, last: int) -> None:
         """Fetch what a reader that goes in order will ask for next."""
-        total = block_count(entry.size)
-        if total == 1:
-            return
-        key, local = content_key(entry), self._reader.is_local(entry)
-        limit = LOCAL_WINDOW if local else self._window(key)
+        key, total = content_key(entry), block_count(entry.size)
+        here = last + 1 < total and self._reader.is_here(entry, last + 1)
+        limit = LOCAL_WINDOW if here else self._window(key)
         wanted = self._read_ahead.advance(key, first, last, total, limit)
         number = wanted.start
         while number < wanted.stop:
-            if not self._is_wanted(entry, number):
-                number += 1
-                continue
-            end = self._end_of_run(entry, number, wanted.stop - 1)
-            self._start(entry, number, end, urgent=False)
-            number = end + 1
+            if self._is_wanted(entry, number):
+                number = self._start(entry, number, wanted.stop - 1, urgent=False).last
+            number += 1
 
     def _window(self, key: ContentKey) -> int:
         """Return the largest window of a content in blocks: its share of the memory that all readers have."""

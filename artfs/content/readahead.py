@@ -14,6 +14,9 @@ from cachetools import LRUCache
 FIRST_WINDOW = 2
 """Blocks ahead of a reader that has begun a file, or has gone on once."""
 
+GRAIN = 8
+"""Blocks that have to be missing in a large window before it is filled up: requests of one block each are slow."""
+
 MAX_CURSORS = 8
 SLACK = 2
 """Blocks by which a read may miss its cursor and still continue it."""
@@ -38,7 +41,7 @@ class ReadAhead:
         """Note a read of the blocks ``first`` to ``last`` of ``total``; return those to fetch ahead now.
 
         ``limit`` is the largest window in blocks. The blocks come in order and begin after ``last``; each is returned once for a
-        cursor, so that the caller need not remember. The window doubles each time half of it was used up.
+        cursor, so that the caller need not remember. The window doubles with each block that the reader goes on.
         """
         cursors = self._contents.get(content)
         if cursors is None:
@@ -52,11 +55,12 @@ class ReadAhead:
         else:
             cursors.remove(cursor)
             cursors.append(cursor)  # the newest comes last
-            cursor.next = max(cursor.next, last + 1)
-            if cursor.ahead - cursor.next > cursor.window // 2:
-                return range(0)  # there is enough on its way: the next request is to be a big one
-            cursor.window = max(FIRST_WINDOW, 2 * cursor.window)
+            if last + 1 > cursor.next:  # it goes on
+                cursor.next = last + 1
+                cursor.window = max(FIRST_WINDOW, 2 * cursor.window)
         cursor.window = min(cursor.window, limit)
+        if cursor.window - (cursor.ahead - cursor.next) < min(GRAIN, cursor.window // 2):
+            return range(0)  # there is enough on its way: the next request is to be a big one
         start = max(cursor.ahead, cursor.next)
         end = min(cursor.next + cursor.window, total)
         cursor.ahead = max(cursor.ahead, end)

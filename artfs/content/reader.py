@@ -70,9 +70,13 @@ class Reader:
         with self._lock:
             return (content_key(entry), number) in self._blocks
 
-    def is_present(self, entry: Entry, number: int) -> bool:
-        """Whether a remote block is in the cache, so that a piece of it is cheap to read. Never blocks."""
-        return not self._origins.is_local(entry) and self._remote.is_present(entry, number)
+    def is_here(self, entry: Entry, number: int) -> bool:
+        """Whether a block is on this machine, as far as is known. Never blocks."""
+        return self._origins.is_local(entry) or self._remote.is_present(entry, number)
+
+    def is_ready(self, entry: Entry, number: int) -> bool:
+        """Whether a remote block is in the cache and was verified, so that a piece of it is cheap to read. Never blocks."""
+        return not self._origins.is_local(entry) and self._remote.is_present(entry, number, verified=True)
 
     def _try_local(self, entry: Entry, number: int) -> Buffer | None:
         opened = self._origins.opened(entry)
@@ -90,6 +94,13 @@ class Reader:
         """Return bytes of a remote block out of the cache; None if it is not there."""
         return self._remote.piece(entry, number, offset, size)
 
+    def cached_blocks(self, entry: Entry, first: int, last: int) -> list[Buffer] | None:
+        """Return neighbouring blocks of remote content out of the cache; None if they are not all there."""
+        found = self._remote.cached_blocks(entry, first, last)
+        if found is not None:
+            self._keep(entry, first, found)
+        return found
+
     def block(self, entry: Entry, number: int) -> Buffer:
         """Return a block, blocking as long as it takes; IntegrityError if it is damaged or missing."""
         return self.blocks(entry, number, number)[0]
@@ -103,10 +114,14 @@ class Reader:
         except IntegrityError:
             self._damaged(entry, first)
             raise
-        with self._lock:
-            for number, data in enumerate(found, first):
-                self._blocks[content_key(entry), number] = data
+        self._keep(entry, first, found)
         return found
+
+    def _keep(self, entry: Entry, first: int, blocks: list[Buffer]) -> None:
+        key = content_key(entry)
+        with self._lock:
+            for number, data in enumerate(blocks, first):
+                self._blocks[key, number] = data
 
     def _local_block(self, entry: Entry, number: int) -> Buffer:
         with self._lock:
@@ -177,6 +192,10 @@ class Reader:
             finally:
                 for task in tasks:
                     task.cancel()
+
+    def close(self) -> None:
+        """Wait until what was fetched is in the cache."""
+        self._remote.close()
 
     def read_unsized(self, entry: Entry, offset: int, size: int) -> Buffer:
         """Return bytes of a reference whose size was not recorded; fewer, or none, at its end. Nothing of it is proven or cached."""

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
-from artfs.content.proof import block_count, cache_name, content_key, describe, is_provable
+from artfs.content.behind import WriteBehind
+from artfs.content.proof import block_count, cache_name, checksum_of, content_key, describe, is_provable
 from artfs.errors import IntegrityError
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.entry import BLOCK_SIZE
@@ -52,6 +53,7 @@ class Remote:
         self._lock = threading.Lock()
         self._refused: LRUCache[ContentKey, str] = LRUCache(4096)
         self._completing: set[str] = set()
+        self._behind = WriteBehind()
 
     @property
     def _cache(self) -> BlockCache:
@@ -66,10 +68,12 @@ class Remote:
             return None
         return file.read_nowait(number, offset, size, only_proven=self._only_proven(entry))
 
-    def is_present(self, entry: Entry, number: int) -> bool:
-        """Whether a block is in the cache, as far as is known without waiting."""
+    def is_present(self, entry: Entry, number: int, *, verified: bool = False) -> bool:
+        """Whether a block is in the cache (and was verified since it was opened), as far as is known without waiting."""
         file = self._opened(entry)
-        return file is not None and file.has(number) and (file.proven(number) or not self._only_proven(entry))
+        if file is None or not file.has(number) or (verified and not file.verified(number)):
+            return False
+        return file.proven(number) or not self._only_proven(entry)
 
     def _opened(self, entry: Entry) -> CacheFile | None:
         return self._cache.opened(cache_name(entry), entry.size)
@@ -82,6 +86,7 @@ class Remote:
 
     def state(self, entry: Entry) -> tuple[str, str]:
         """Return how much is in the cache (yes, partly, no), and whether what is served is proven or provisional."""
+        self._behind.drain()
         file = self._file(entry)
         proven = (
             self._only_proven(entry) or file.sealed or (is_provable(entry) and self._prover.list_of(entry) is not None)
@@ -99,6 +104,17 @@ class Remote:
     def piece(self, entry: Entry, number: int, offset: int, size: int) -> bytes | None:
         """Return bytes of a block out of the cache; None if it is not there, or is damaged."""
         return self._file(entry).read(number, offset, size, only_proven=self._only_proven(entry))
+
+    def cached_blocks(self, entry: Entry, first: int, last: int) -> list[Buffer] | None:
+        """Return neighbouring blocks out of the cache; None if any of them is not there, or is damaged."""
+        file, only_proven = self._file(entry), self._only_proven(entry)
+        found: list[Buffer] = []
+        for number in range(first, last + 1):
+            data = file.read(number, only_proven=only_proven)
+            if data is None:
+                return None
+            found.append(data)
+        return found
 
     def blocks(self, entry: Entry, open_source: Callable[[], Source], first: int, last: int) -> list[Buffer]:
         """Return the blocks ``first`` to ``last``, fetching what the cache does not have, neighbours in one request.
@@ -130,18 +146,21 @@ class Remote:
     def _fetch(
         self, entry: Entry, source: Source, file: CacheFile, first: int, last: int, found: dict[int, Buffer]
     ) -> None:
-        """Fetch blocks in one request, and keep those that are what they should be."""
+        """Fetch blocks in one request, and keep those that are what they should be. Proven ones are written behind the reader's back."""
         blocks = self._prover.list_of(entry) if is_provable(entry) else None
         data = self._read(entry, source, first, last)
         for number in range(first, last + 1):
             block = data[(number - first) * BLOCK_SIZE :][:BLOCK_SIZE]
-            if blocks is not None and not self._prover.proves(entry, blocks, number, block):
-                block = self._read(entry, source, number, number)  # once more: it may have been damaged on its way
+            if blocks is None:
+                file.write(number, block, proven=False)
+            else:
                 if not self._prover.proves(entry, blocks, number, block):
-                    raise IntegrityError(
-                        f"{describe(entry)} is damaged in block {number}: its bytes do not match the manifest"
-                    )
-            file.write(number, block, proven=blocks is not None)
+                    block = self._read(entry, source, number, number)  # once more: it may have been damaged on its way
+                    if not self._prover.proves(entry, blocks, number, block):
+                        raise IntegrityError(
+                            f"{describe(entry)} is damaged in block {number}: its bytes do not match the manifest"
+                        )
+                self._behind.put(file, number, block, checksum_of(blocks, number))
             found[number] = block
 
     @staticmethod
@@ -226,6 +245,10 @@ class Remote:
         with self._lock:
             self._refused[content_key(entry)] = message
         raise IntegrityError(message)
+
+    def close(self) -> None:
+        """Wait until everything that came is in the cache."""
+        self._behind.drain()
 
     def needs_completion(self, entry: Entry) -> bool:
         """Whether `complete` has to be called after fetches of an entry. Never blocks."""

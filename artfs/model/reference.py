@@ -1,20 +1,24 @@
-"""References: entries whose bytes lie outside of the store, named by a URI.
+"""References: entries whose bytes lie outside of the store, or are those of another version's entry, named by a URI.
 
-Here is what a URI means; `artfs.storage.references` reads the bytes.
+Here is what a URI means; `artfs.storage.references` reads the bytes, `artfs.content.targets` finds the entries of other versions.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from artfs.errors import InvalidInputError
 from artfs.model.digest import Digest
+from artfs.model.paths import parse_entry_path
 
 FILE_SCHEME = "file"
+ARTIFACT_SCHEME = "wandb-artifact"
 
 _URI = re.compile(r"([a-z][a-z0-9+.\-]*)://", re.IGNORECASE)
+_ARTIFACT_HOST = re.compile(r"(?:[0-9a-f]{2}){1,128}")
 
 
 def uri_scheme(text: str) -> str | None:
@@ -43,6 +47,35 @@ def file_uri_path(uri: str) -> PurePosixPath:
 def unchecked_file_digest(uri: str) -> str:
     """Return the digest that an entry added with ``checksum=False`` carries: the MD5 of the URI itself."""
     return Digest.of(uri.encode()).base64
+
+
+def artifact_uri(version_id: str, path: str = "") -> str:
+    """Return the URI of an entry of a version, or of a whole version.
+
+    The id is written as W&B writes it: read as base64, and its bytes in hex. A uuid of 32 hex digits is base64 text, too (of 24
+    bytes), so one rule serves every registry, and an id comes back as it was. The path is written as it is, without escapes.
+    """
+    try:
+        raw = base64.b64decode(version_id, validate=True)
+    except ValueError:
+        raw = b""
+    if not raw or base64.b64encode(raw).decode() != version_id:
+        raise InvalidInputError(f"the version id {version_id!r} is no base64: no URI can name it")
+    return f"{ARTIFACT_SCHEME}://{raw.hex()}" + (f"/{path}" if path else "")
+
+
+def parse_artifact_uri(uri: str) -> tuple[str, str]:
+    """Return the id of the version and the path in it that an untrusted URI names; the empty path is the whole version.
+
+    InvalidInputError for anything that `artifact_uri` would not write, but for the case of the scheme and one slash at the end.
+    """
+    host, _, path = uri[len(ARTIFACT_SCHEME) + 3 :].partition("/")
+    if uri_scheme(uri) != ARTIFACT_SCHEME or not _ARTIFACT_HOST.fullmatch(host):
+        raise InvalidInputError(f"{uri!r} names no version", hint=f"write {ARTIFACT_SCHEME}://ID-IN-HEX/PATH")
+    path = path.removesuffix("/")
+    if path and parse_entry_path(path) != path:
+        raise InvalidInputError(f"{uri!r} is not written plainly: its path has empty or '.' parts")
+    return base64.b64encode(bytes.fromhex(host)).decode(), path
 
 
 def redact(uri: str) -> str:

@@ -23,8 +23,8 @@ from artfs.registry.port import (
 
 
 def encode(answer: object) -> str:
-    """Return an answer of a reading method of the port as text."""
-    return json.dumps(_plain(answer), separators=(",", ":"), ensure_ascii=False)
+    """Return an answer of a reading method of the port as text: ASCII, as metadata may hold halves of surrogate pairs."""
+    return json.dumps(_plain(answer), separators=(",", ":"))
 
 
 def _plain(value: object) -> object:
@@ -46,7 +46,10 @@ def _plain(value: object) -> object:
 
 def decode_names(text: str) -> list[str]:
     """Return a list of names."""
-    return cast("list[str]", _load(text))
+    found = _load(text)
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise InvalidInputError("a remembered answer is no list of names")
+    return cast("list[str]", found)
 
 
 def decode_listing(text: str) -> CollectionListing:

@@ -67,7 +67,8 @@ class RunInfo:
 class Version:
     """A version as seen through one collection: all that a registry says of it.
 
-    ``id`` is unique in the registry and never used again. ``index`` is its index in the collection it was looked up
+    ``id`` is unique in the registry and never used again; it is base64 text, as `artfs.model.reference.artifact_uri` needs it, which
+    a uuid in hex digits is, too. ``index`` is its index in the collection it was looked up
     in, ``source`` and ``source_index`` say where it was logged (the same, but for links in a portfolio). ``size`` is the sum of
     the entries' sizes in bytes.
     """
@@ -184,6 +185,12 @@ class Registry(Protocol):
 
     def version(self, ref: ArtifactRef) -> Version:
         """Return a COMMITTED version by alias or index; NotFoundError, VersionDeletedError."""
+
+    def version_by_id(self, version_id: str) -> Version:
+        """Return a COMMITTED version by its id, as the collection shows it where it was logged; NotFoundError, VersionDeletedError.
+
+        What the caller may not see is PermissionDeniedError or NotFoundError, as everywhere: an id opens nothing that a name does not.
+        """
 
     def versions(self, collection: CollectionRef) -> Sequence[Version]:
         """Return all COMMITTED versions by index; NotFoundError if there is no such collection."""

@@ -85,6 +85,8 @@ class Memory:
                 if self._database is None:
                     self._database = self._open()
                 return self._database.execute(statement, values).fetchall()
+            except UnicodeEncodeError:  # a question about a name that no registry can hold
+                return []
             except (sqlite3.Error, OSError) as error:
                 if not self._broken:
                     log.warning("what was seen of the registry cannot be remembered in %s: %s", self._path, error)
@@ -144,15 +146,25 @@ class RememberedRegistry:
             registry.close()
         self._memory.close()
 
-    def _reach(self) -> Registry:
+    def _reach(self, *, reading: bool) -> Registry:
+        """Return the registry, opened. A reader that has waited for an attempt which failed makes no other: it may take seconds."""
         with self._lock:
             if self._registry is None:
-                self._registry = self._connect()
+                if reading and self._is_paused():
+                    raise UnreachableError(f"the registry is away: {self._reason}")
+                try:
+                    self._registry = self._connect()
+                except UnreachableError as error:
+                    self._note_away(error)
+                    raise
             return self._registry
+
+    def _is_paused(self) -> bool:
+        return self._away_since is not None and time.monotonic() < self._retry_at
 
     def _write(self, change: Callable[[Registry], T]) -> T:
         try:
-            result = change(self._reach())
+            result = change(self._reach(reading=False))
         except UnreachableError as error:
             self._note_away(error)
             raise
@@ -160,10 +172,10 @@ class RememberedRegistry:
         return result
 
     def _read(self, question: str, ask: Callable[[Registry], T], decode: Callable[[str], T]) -> T:
-        if self._away_since is not None and time.monotonic() < self._retry_at:
+        if self._is_paused():
             return self._remembered(question, decode, UnreachableError(f"the registry is away: {self._reason}"))
         try:
-            answer = ask(self._reach())
+            answer = ask(self._reach(reading=True))
         except UnreachableError as error:
             self._note_away(error)
             return self._remembered(question, decode, error)
@@ -218,6 +230,11 @@ class RememberedRegistry:
     def version(self, ref: ArtifactRef) -> Version:
         """Return a COMMITTED version."""
         return self._read(f"version {ref}", lambda registry: registry.version(ref), codec.decode_version)
+
+    def version_by_id(self, version_id: str) -> Version:
+        """Return a COMMITTED version by its id."""
+        question = f"version_by_id {version_id}"
+        return self._read(question, lambda registry: registry.version_by_id(version_id), codec.decode_version)
 
     def versions(self, collection: CollectionRef) -> Sequence[Version]:
         """Return all COMMITTED versions of a collection."""

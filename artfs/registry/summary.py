@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artfs.model.names import version_name
+from artfs.model.reference import artifact_uri
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,7 @@ def version_summary(version: Version, logged_by: RunInfo | None, used_by: Sequen
     """Return everything a registry knows of a version. Sizes are bytes, times are ISO 8601 in UTC."""
     return {
         "id": version.id,
+        "uri": artifact_uri(version.id),
         "entity": version.collection.entity,
         "project": version.collection.project,
         "name": f"{version.collection.collection}:{version_name(version.index)}",

@@ -12,15 +12,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artfs.errors import ArtfsError, BusyError, InvalidInputError, UnreachableError
-from artfs.model.digest import Algorithm, Digest, version_digest
+from artfs.model.digest import Algorithm, Digest
 from artfs.model.manifest import encode_manifest
 from artfs.model.names import LATEST, parse_alias, version_name
 from artfs.model.paths import EntryPath, parse_entry_path
 from artfs.registry.port import ManifestFile, NewVersion
+from artfs.staging.gathered import Gathered, check
 from artfs.staging.hashing import Hashed, hash_files, unchanged
 from artfs.staging.journal import Journal
 from artfs.staging.progress import CommitInterrupted
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from artfs.model.entry import Entry
     from artfs.registry.port import Registry, Version
     from artfs.staging.drafts import Draft
+    from artfs.staging.gathered import Totals
     from artfs.staging.links import Links
     from artfs.staging.progress import Progress
     from artfs.staging.scan import Scan
@@ -56,7 +59,7 @@ class _Content:
     """Everything a version will hold."""
 
     hashed: list[Hashed]
-    entries: list[Entry]  # all of them, sorted by path
+    totals: Totals
     warnings: tuple[str, ...]
     hashed_now: int
 
@@ -107,7 +110,8 @@ class Committer:
         and ``draft.error`` says why.
         """
         try:
-            return self._run(draft, progress)
+            with contextlib.closing(Gathered(draft.directory)) as entries:
+                return self._run(draft, entries, progress)
         except (UnreachableError, CommitInterrupted):
             raise
         except ArtfsError as error:
@@ -136,22 +140,20 @@ class Committer:
             journal.save(draft)
         return journal
 
-    def _run(self, draft: Draft, progress: Progress) -> CommitResult:
+    def _run(self, draft: Draft, entries: Gathered, progress: Progress) -> CommitResult:
         journal = self._begin(draft)
         description = draft.description if journal.description is None else journal.description
         metadata = draft.metadata if journal.metadata is None else journal.metadata
-        content = self._gather(draft, progress)
-        size = sum(entry.size for entry in content.entries)
-        digest = version_digest(((entry.path, entry.digest) for entry in content.entries), self._algorithm)
+        content = self._gather(draft, entries, progress)
         reservation = self._registry.reserve(
             NewVersion(
                 client_id=journal.client_id,
                 collection=draft.collection,
                 type=draft.type if journal.type is None else journal.type,
-                digest=digest,
+                digest=content.totals.digest,
                 algorithm=self._algorithm,
-                size=size,
-                file_count=len(content.entries),
+                size=content.totals.size,
+                file_count=content.totals.count,
                 description=description,
                 metadata=metadata,
             )
@@ -169,7 +171,7 @@ class Committer:
             created = False
         else:
             self._store_files(draft, content.hashed, progress)
-            manifest = self._store_manifest(content.entries)
+            manifest = self._store_manifest(entries)
             progress.begin("publishing")
             version = self._registry.publish(journal.client_id, manifest, journal.aliases)
             created = version.id == reservation.id
@@ -185,43 +187,47 @@ class Committer:
         progress.begin("done")
         return CommitResult(version, created, warnings, content.hashed_now)
 
-    def _gather(self, draft: Draft, progress: Progress) -> _Content:
-        """Find out what the version will hold."""
+    def _gather(self, draft: Draft, entries: Gathered, progress: Progress) -> _Content:
+        """Find out what the version will hold, and put it into ``entries``."""
         found = scan(draft.tree, progress)
-        linked, copies = self._resolve(draft, found)
+        copies = self._resolve(draft, found, entries, progress)
         found.refuse_problems()
         self._on_step("scanned")
         hashed, count = hash_files(draft, found.files, self._threads, self._algorithm, progress)
-        by_path = {one.item.path: one.entry for one in hashed} | {entry.path: entry for entry in found.entries}
-        entries = [*by_path.values(), *linked]
-        for path, target in copies:
-            entries.append(dataclasses.replace(by_path[target], path=path))
-        if not entries:
+        own = chain((one.entry for one in hashed), found.entries)
+        if copies:
+            by_path = {str(entry.path): entry for entry in own}
+            own = chain(by_path.values(), (dataclasses.replace(by_path[target], path=path) for path, target in copies))
+        entries.add_own(own)
+        totals = check(entries, self._algorithm)
+        if not totals.count:
             raise InvalidInputError("the draft is empty", hint="write files into it first")
-        entries.sort(key=lambda entry: entry.path)
-        if linked or copies:
-            _refuse_conflicts(entries)
         self._on_step("hashed")
-        return _Content(hashed, entries, found.warnings(), count)
+        return _Content(hashed, totals, found.warnings(), count)
 
-    def _resolve(self, draft: Draft, found: Scan) -> tuple[list[Entry], list[tuple[EntryPath, str]]]:
-        """Return what the symlinks of a draft stand for: entries, and paths with the file of the draft they are copies of."""
-        linked: list[Entry] = []
+    def _resolve(self, draft: Draft, found: Scan, entries: Gathered, progress: Progress) -> list[tuple[EntryPath, str]]:
+        """Put the entries that symlinks and references of a draft stand for into ``entries``.
+
+        Return the paths of symlinks that stand for files of the draft, each with the file that it is a copy of.
+        """
         copies: list[tuple[EntryPath, str]] = []
         for link in found.symlinks:
             try:
                 for meaning in self._links.resolve(draft, link):
+                    progress.advance(files=1)
                     if isinstance(meaning, tuple):
                         copies.append((parse_entry_path(meaning[0]), meaning[1].path))
                     else:
-                        linked.append(meaning)
+                        entries.add(meaning)
             except InvalidInputError as error:
                 found.problems.append(error.message)
         for wanted in draft.references:
-            linked += self._links.expand(
+            for entry in self._links.expand(
                 wanted.path, wanted.uri, checksum=wanted.checksum, max_objects=wanted.max_objects
-            )
-        return linked, copies
+            ):
+                progress.advance(files=1)
+                entries.add(entry)
+        return copies
 
     def _store_files(self, draft: Draft, hashed: Sequence[Hashed], progress: Progress) -> None:
         if self._store.local:
@@ -261,7 +267,7 @@ class Committer:
             self._store.write(block_list, [one.blocks])
         self._store.adopt(one.entry.blob, Path(draft.tree.local_path(one.item.path)))
 
-    def _store_manifest(self, entries: Sequence[Entry]) -> ManifestFile:
+    def _store_manifest(self, entries: Gathered) -> ManifestFile:
         hasher, size = Algorithm.MD5.hasher(), 0
         for piece in encode_manifest(entries):
             hasher.update(piece)
@@ -271,20 +277,3 @@ class Committer:
         self._store.sync()
         self._on_step("stored")
         return ManifestFile(digest, size)
-
-
-def _refuse_conflicts(entries: Sequence[Entry]) -> None:
-    """Refuse paths that come twice, or are a file and a directory: a link may stand for what is there already."""
-    paths: set[str] = set()
-    for entry in entries:
-        if entry.path in paths:
-            raise InvalidInputError(
-                f"{entry.path} comes twice: as a file, and as what a reference or a symlink stands for"
-            )
-        paths.add(entry.path)
-    for path in paths:
-        directory = path.rpartition("/")[0]
-        while directory:
-            if directory in paths:
-                raise InvalidInputError(f"{directory} is a file, and a directory with {path} in it")
-            directory = directory.rpartition("/")[0]

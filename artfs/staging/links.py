@@ -16,7 +16,7 @@ from artfs.errors import ArtfsError, InvalidInputError, NotFoundError, Unreachab
 from artfs.model.entry import Entry
 from artfs.model.names import CollectionRef
 from artfs.model.paths import join, parse_entry_path
-from artfs.model.reference import redact, uri_scheme
+from artfs.model.reference import ARTIFACT_SCHEME, redact, uri_scheme
 from artfs.storage.resolver import MAX_OBJECTS
 
 if TYPE_CHECKING:
@@ -125,5 +125,12 @@ class Links:
     def expand(self, path: str, uri: str, *, checksum: bool = True, max_objects: int = MAX_OBJECTS) -> Iterator[Entry]:
         """Yield the entries that a URI stands for, at or below a path; the empty path is the root of the version."""
         for found in self._references.expand(uri, checksum=checksum, max_objects=max_objects):
-            place = parse_entry_path(join(path, found.path) or PurePosixPath(unquote(urlsplit(uri).path)).name)
+            place = parse_entry_path(join(path, found.path) or _name_of(uri))
             yield Entry(place, found.digest, found.size, ref=found.ref, extra=found.extra)
+
+
+def _name_of(uri: str) -> str:
+    """Return the name that a URI gives to the one file that it stands for."""
+    if uri_scheme(uri) == ARTIFACT_SCHEME:  # its path is not escaped
+        return uri.rstrip("/").rpartition("/")[2]
+    return PurePosixPath(unquote(urlsplit(uri).path)).name

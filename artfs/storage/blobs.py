@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from artfs.model.digest import Digest
-    from artfs.storage.port import Objects
+    from artfs.storage.port import Buffer, Objects
 
 _QUESTIONS = 32  # asked at once by `missing`
 _BATCH = 1024  # of them are waiting to be asked at most
@@ -31,7 +31,7 @@ class _BlobSource(ObjectSource):
         super().__init__(objects, locator)
         self._blob = blob
 
-    def read(self, offset: int, size: int) -> bytes:
+    def read(self, offset: int, size: int) -> Buffer:
         """Return bytes at an offset; NotFoundError if the blob is not in the store."""
         try:
             return super().read(offset, size)

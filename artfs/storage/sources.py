@@ -11,7 +11,7 @@ from artfs.errors import PermissionDeniedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from artfs.storage.port import Locator, Objects
+    from artfs.storage.port import Buffer, Locator, Objects
 
 _MARGIN = 30.0  # seconds before its expiry at which a URL is not used any more
 
@@ -32,19 +32,18 @@ class ObjectSource:
         """How many bytes there are; None where only the end of a read tells."""
         return self._locator.size
 
-    def read(self, offset: int, size: int) -> bytes:
+    def read(self, offset: int, size: int) -> Buffer:
         """Return bytes at an offset. A URL that is refused is renewed once, and the read goes on where it is."""
         locator = self._locator
         if locator.expires is not None and locator.expires - _MARGIN < time.time():
             locator = self._renewed(locator)
         try:
-            data = self._objects.read(locator, offset, size)
+            return self._objects.read(locator, offset, size)
         except PermissionDeniedError:
             fresh = self._renewed(locator)
             if fresh is locator:
                 raise
-            data = self._objects.read(fresh, offset, size)
-        return data if isinstance(data, bytes) else bytes(data)
+            return self._objects.read(fresh, offset, size)
 
     def _renewed(self, used: Locator) -> Locator:
         """Return a fresh locator in place of the one that was used; the same one where there is no other."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PREFIX = b"user.artfs."
 
 _OF_VERSION = (
-    "id", "type", "digest", "state", "size", "file_count", "description", "metadata", "aliases", "version", "source_version",
+    "id", "uri", "type", "digest", "state", "size", "file_count", "description", "metadata", "aliases", "version", "source_version",
     "commit_hash", "created_at", "updated_at", "logged_by", "used_by", "tags",
 )  # fmt: skip
 _SETTABLE_OF_VERSION = {"description", "metadata"}

@@ -183,4 +183,3 @@ async def test_readers_are_let_go_when_the_mount_ends(store, reader):
             readers.start_soon(read)
             await trio.testing.wait_all_tasks_blocked()
             mount.cancel_scope.cancel()
-            store.gate.set()

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.trio
 class Reading:
     """A file that is read piece by piece, and what is fetched because of it."""
 
-    def __init__(self, store, pipeline, nursery, entry):
-        self._store, self._pipeline, self._nursery, self._entry = store, pipeline, nursery, entry
+    def __init__(self, store, pipeline, entry):
+        self._store, self._pipeline, self._entry = store, pipeline, entry
 
     @property
     def fetched(self):
@@ -32,19 +32,25 @@ class Reading:
         before = len(self.fetched)
         offset = block * BLOCK_SIZE + at
         assert bytes(await self._pipeline.read(self._entry, offset, size)) == DATA[offset : offset + size]
-        await self.settled()
+        await settled(self._pipeline)
         return sorted(self.fetched[before:])
 
-    async def settled(self):
-        while self._nursery.child_tasks:
+
+async def settled(pipeline):
+    """Wait for all that was begun."""
+    with trio.fail_after(30):
+        while pipeline.in_flight:
             await trio.sleep(0)
 
 
 @pytest.fixture
-async def reading(store, reader, nursery):
-    entry = store.add("f", DATA, listed=True)
-    async with trio.open_nursery() as fetching:
-        yield Reading(store, Pipeline(reader, fetching), fetching, entry)
+def pipeline(reader, nursery):
+    return Pipeline(reader, nursery)
+
+
+@pytest.fixture
+def reading(store, pipeline):
+    return Reading(store, pipeline, store.add("f", DATA, listed=True))
 
 
 async def test_a_file_read_from_its_start_is_fetched_ahead_but_not_whole(reading):
@@ -95,46 +101,42 @@ async def test_a_reader_of_several_blocks_at_once_is_a_sequential_reader(reading
     assert len(fetched) > 3
 
 
-async def test_a_small_file_is_one_fetch(store, reader, nursery):
+async def test_a_small_file_is_one_fetch(store, pipeline):
     entry = store.add("small", DATA[:100])
-    await Pipeline(reader, nursery).read(entry, 0, 100)
-    await trio.testing.wait_all_tasks_blocked()
+    await pipeline.read(entry, 0, 100)
+    await settled(pipeline)
     assert store.blocks_read(entry) == [0]
 
 
-async def test_files_are_followed_apart(store, reader):
+async def test_files_are_followed_apart(store, pipeline):
     first, second = (store.add(name, data, listed=True) for name, data in (("f", DATA), ("g", DATA[64:])))
-    async with trio.open_nursery() as fetching:
-        pipeline = Pipeline(reader, fetching)
-        await pipeline.read(first, 20 * BLOCK_SIZE, 10)
-        await pipeline.read(second, 21 * BLOCK_SIZE, 10)
+    await pipeline.read(first, 20 * BLOCK_SIZE, 10)
+    await pipeline.read(second, 21 * BLOCK_SIZE, 10)
+    await settled(pipeline)
     assert store.blocks_read(second) == [21]
 
 
-async def test_who_catches_up_with_the_read_ahead_waits_for_the_same_fetch(store, reader):
+async def test_who_catches_up_with_the_read_ahead_waits_for_the_same_fetch(store, pipeline):
     entry = store.add("f", DATA, listed=True)
-    async with trio.open_nursery() as fetching:
-        pipeline = Pipeline(reader, fetching)
-        await pipeline.read(entry, 0, 10)
-        with store.held():
-            async with trio.open_nursery() as readers:
-                for block in (1, 2, 3):
-                    readers.start_soon(pipeline.read, entry, block * BLOCK_SIZE, 10)
-                await trio.testing.wait_all_tasks_blocked()
-                store.gate.set()
+    await pipeline.read(entry, 0, 10)
+    with store.held():
+        async with trio.open_nursery() as readers:
+            for block in (1, 2, 3):
+                readers.start_soon(pipeline.read, entry, block * BLOCK_SIZE, 10)
+            await trio.testing.wait_all_tasks_blocked()
+            store.gate.set()
+    await settled(pipeline)
     fetched = store.blocks_read(entry)
     assert sorted(fetched) == list(range(len(fetched)))
     assert len(fetched) >= 4
 
 
 @pytest.mark.expects_warning("is damaged or missing")
-async def test_damage_ahead_is_no_error_of_the_reader_until_he_comes_there(store, reader):
+async def test_damage_ahead_is_no_error_of_the_reader_until_he_comes_there(store, pipeline):
     entry = store.add("f", DATA, listed=True)
     store.flip(entry.blob, 2 * BLOCK_SIZE)
-    async with trio.open_nursery() as fetching:
-        pipeline = Pipeline(reader, fetching)
-        for block in (0, 1):
-            assert bytes(await pipeline.read(entry, block * BLOCK_SIZE, 10)) == DATA[block * BLOCK_SIZE :][:10]
-        with pytest.raises(IntegrityError, match="block 2"):
-            await pipeline.read(entry, 2 * BLOCK_SIZE, 1)
-        assert bytes(await pipeline.read(entry, 3 * BLOCK_SIZE, 10)) == DATA[3 * BLOCK_SIZE :][:10]
+    for block in (0, 1):
+        assert bytes(await pipeline.read(entry, block * BLOCK_SIZE, 10)) == DATA[block * BLOCK_SIZE :][:10]
+    with pytest.raises(IntegrityError, match="block 2"):
+        await pipeline.read(entry, 2 * BLOCK_SIZE, 1)
+    assert bytes(await pipeline.read(entry, 3 * BLOCK_SIZE, 10)) == DATA[3 * BLOCK_SIZE :][:10]

@@ -42,7 +42,7 @@ def postgres_engine(url: str) -> Engine:
         ) from error
     try:
         parsed = make_url(url).set(drivername="postgresql+psycopg")
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # ValueError: of a port that is no number
         raise InvalidInputError(
             f"registry {redact(url)!r} is no URL", hint="write postgresql://user@host/database"
         ) from error
@@ -50,8 +50,15 @@ def postgres_engine(url: str) -> Engine:
         raise InvalidInputError(
             f"registry {redact(url)!r} names no database", hint="write postgresql://user@host/database"
         )
+    # Stated, as a server may prefer another level: a writer's view of the database has to begin after it has got the lock.
     engine = create_engine(
-        parsed, connect_args=_ARGUMENTS, pool_pre_ping=True, pool_recycle=600, pool_size=8, max_overflow=8
+        parsed,
+        isolation_level="READ COMMITTED",
+        connect_args=_ARGUMENTS,
+        pool_pre_ping=True,
+        pool_recycle=600,
+        pool_size=8,
+        max_overflow=8,
     )
 
     @event.listens_for(engine, "begin")
@@ -63,11 +70,13 @@ def postgres_engine(url: str) -> Engine:
 
 
 def postgres_error(name: str, original: object, reason: str) -> ArtfsError:
-    """Return the error of artfs for one of PostgreSQL, by its SQLSTATE."""
+    """Return the error of artfs for one of PostgreSQL, by its SQLSTATE; the driver raises a DataError of its own without one."""
+    import psycopg
+
     state = str(getattr(original, "sqlstate", None) or "")
     if state in {"53100", "53200"}:
         return NoSpaceError(f"no space left for the registry {name}", hint="free some space on its server")
-    if state.startswith("22"):
+    if state.startswith("22") or isinstance(original, psycopg.DataError):
         return InvalidInputError(f"the registry {name} cannot record this: {reason}")
     if (
         state.startswith("28")

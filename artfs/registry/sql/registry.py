@@ -114,6 +114,11 @@ class SqlRegistry:
         with self._database.reading() as connection:
             return rows.load_version(connection, ref.collection, rows.find_membership(connection, ref).id)
 
+    def version_by_id(self, version_id: str) -> Version:
+        """Return a COMMITTED version by its id."""
+        with self._database.reading() as connection:
+            return rows.load_version(connection, *rows.find_source(connection, version_id))
+
     def versions(self, collection: CollectionRef) -> Sequence[Version]:
         """Return all COMMITTED versions of a collection."""
         with self._database.reading() as connection:

@@ -137,6 +137,31 @@ def find_membership(connection: Connection, ref: ArtifactRef) -> Row[Any]:
     raise NotFoundError(f"there is no version {ref}", hint=_what_there_is(connection, ref.collection, collection.id))
 
 
+def find_source(connection: Connection, version_id: str) -> tuple[CollectionRef, int]:
+    """Return where a COMMITTED version was logged: the collection, and its membership there.
+
+    VersionDeletedError if it was deleted, NotFoundError otherwise.
+    """
+    query = (
+        select(entities.c.name, projects.c.name, collections.c.name, memberships.c.id, versions.c.state)
+        .select_from(memberships)
+        .join(versions)
+        .join(collections, memberships.c.collection_id == collections.c.id)
+        .join(projects)
+        .join(entities)
+        .where(versions.c.id == version_id, memberships.c.is_source == 1)
+    )
+    found = connection.execute(query).first()
+    if found is None or found.state == State.PENDING.value:
+        raise NotFoundError(f"there is no version with the id {version_id!r}")
+    entity, project, collection, membership_id, state = found
+    if state == State.DELETED.value:
+        raise VersionDeletedError(
+            f"the version with the id {version_id!r}, of {entity}/{project}/{collection}, was deleted"
+        )
+    return CollectionRef(entity, project, collection), membership_id
+
+
 def _what_there_is(connection: Connection, ref: CollectionRef, collection_id: int) -> str:
     query = (
         select(func.min(memberships.c.version_index), func.max(memberships.c.version_index))

@@ -1,0 +1,73 @@
+"""Blocks on their way into the block cache, behind the backs of the readers that have them already.
+
+Writing a small file into the cache costs as much as fetching it, and readers need not wait for that. One thread does it, so that threads
+that fetch have the interpreter lock for themselves. Memory is bounded: who brings more than is being written waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from artfs.cache.cachefile import CacheFile
+    from artfs.storage.port import Buffer
+
+log = logging.getLogger(__name__)
+
+MOST_BYTES = 32 << 20
+"""Bytes that may wait to be written."""
+
+
+class _Block(NamedTuple):
+    file: CacheFile
+    number: int
+    data: Buffer
+    checksum: bytes | None
+
+
+class WriteBehind:
+    """The queue and its thread, which ends when there is nothing to do. Thread-safe."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._changed = threading.Condition()  # of all below
+        self._queue: deque[_Block] = deque()
+        self._bytes = 0  # with the block that is being written
+        self._count = self._written = 0  # blocks so far
+        self._running = False
+
+    def put(self, file: CacheFile, number: int, data: Buffer, checksum: bytes | None) -> None:
+        """Have a proven block written. Waits while too much is on its way. ``checksum`` is its BLAKE3 if that is known."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._bytes or self._bytes + len(data) <= self._most_bytes)
+            self._bytes += len(data)
+            self._count += 1
+            self._queue.append(_Block(file, number, data, checksum))
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._write, name="artfs-write-behind", daemon=True).start()
+
+    def drain(self) -> None:
+        """Wait until everything that was put before is written."""
+        with self._changed:
+            count = self._count
+            self._changed.wait_for(lambda: self._written >= count)
+
+    def _write(self) -> None:
+        while True:
+            with self._changed:
+                if not self._queue:
+                    self._running = False
+                    return
+                block = self._queue.popleft()
+            try:
+                block.file.write(block.number, block.data, proven=True, checksum=block.checksum)
+            except Exception:  # a block that is not kept is fetched again
+                log.exception("block %d of %s could not be cached", block.number, block.file.name)
+            with self._changed:
+                self._bytes -= len(block.data)
+                self._written += 1
+                self._changed.notify_all()
