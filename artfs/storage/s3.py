@@ -47,6 +47,7 @@ Pages: TypeAlias = "Iterator[list[ObjectInfo]]"
 _SINGLE_PUT = 64 << 20  # bytes above which an upload goes in parts
 _PART = 32 << 20  # bytes; a part is at least a 10,000th of the object
 _THREADS = 8  # that send the parts of one object
+_IN_PARTS = 2  # objects sent in parts at once: with more, each part may take longer than a server waits for it
 _KNOWN_VERSIONS = 65536  # objects that have changed, of which it is remembered where the recorded version is
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
 
@@ -58,6 +59,7 @@ class S3Objects:
         self._sessions = Renewing(S3Session)
         self._lock = threading.Lock()
         self._versions: LRUCache[tuple[str, str], str] = LRUCache(_KNOWN_VERSIONS)  # by URI and ETag
+        self._in_parts = threading.BoundedSemaphore(_IN_PARTS)
 
     # Reading ----------------------------------------------------------------------------------------------------
 
@@ -162,11 +164,12 @@ class S3Objects:
         known = {"ContentMD5": digest.base64} if digest is not None and digest.algorithm is Algorithm.MD5 else {}
 
         def put(session: S3Session) -> ObjectInfo | None:
+            if size > _SINGLE_PUT:
+                with self._in_parts, converted(uri):
+                    _upload_parts(session.client, bucket, key, file, size)
+                return None
             file.seek(0)
             with converted(uri):
-                if size > _SINGLE_PUT:
-                    _upload_parts(session.client, bucket, key, file, size)
-                    return None
                 answer = session.client.put_object(Bucket=bucket, Key=key, Body=file, ContentLength=size, **known)
                 return _info(uri, {**answer, "ContentLength": size})
 
@@ -263,8 +266,16 @@ def _info(uri: str, answer: dict[str, Any]) -> ObjectInfo:
 
 
 def _upload_parts(client: Any, bucket: str, key: str, file: IO[bytes], size: int) -> None:  # noqa: ANN401 - a boto3 client
+    from boto3.exceptions import S3UploadFailedError
     from boto3.s3.transfer import TransferConfig
 
     part = max(_PART, -(-size // 10_000))
     settings = TransferConfig(multipart_threshold=part, multipart_chunksize=part, max_concurrency=_THREADS)
-    client.upload_fileobj(file, bucket, key, Config=settings)
+    name = f"/proc/self/fd/{file.fileno()}"  # each part reads it at a position of its own, instead of holding it in memory
+    file.flush()
+    try:
+        client.upload_file(name, bucket, key, Config=settings)
+    except S3UploadFailedError as error:  # it hides what S3 has answered
+        if error.__context__ is None:
+            raise
+        raise error.__context__ from None

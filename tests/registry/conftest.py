@@ -1,16 +1,35 @@
 """The contract suite runs on every implementation of the port."""
 
-from pathlib import Path
+import time
 
 import pytest
 
-from tests.registry.implementations import IMPLEMENTATIONS, workspace
+from artfs.registry.sql.registry import open_registry
+from tests.registry import processes
+from tests.registry.implementations import IMPLEMENTATIONS, Databases
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left():
+    yield
+    processes.end_all()
+
+
+@pytest.fixture(scope="session")
+def postgres_databases(postgres_server):
+    return Databases(postgres_server)
+
+
+@pytest.fixture
+def find_databases(request):
+    """Return what returns the databases: their server is started for the tests that need it, not for the others."""
+    return lambda: request.getfixturevalue("postgres_databases")
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)
-def implementation(request):
-    with workspace() as directory:
-        yield IMPLEMENTATIONS[request.param](Path(directory))
+def implementation(request, find_databases):
+    with IMPLEMENTATIONS[request.param](find_databases) as found:
+        yield found
 
 
 @pytest.fixture
@@ -30,3 +49,43 @@ def clients(implementation):
 @pytest.fixture
 def registry(clients):
     return clients()
+
+
+@pytest.fixture
+def postgres_url(postgres_server):
+    """The URL of an empty database. The server runs again afterwards, whatever the test has done to it."""
+    url = postgres_server.database()
+    yield url
+    if not postgres_server.running:
+        postgres_server.start()
+    with postgres_server.connect() as connection:
+        connection.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
+
+@pytest.fixture
+def wait_for_waiting_writer(postgres_server):
+    """Return what waits until a writer of the database of a URL waits for another one to end."""
+
+    def wait(url):
+        deadline = time.monotonic() + 60
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        with postgres_server.connect(url.rpartition("/")[2]) as connection:
+            while connection.execute(waiting).fetchone() == (0,):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture
+def opened():
+    """Open registries by URL; all are closed at the end."""
+    registries = []
+
+    def open_one(url, default_entity="me"):
+        registries.append(open_registry(url, default_entity))
+        return registries[-1]
+
+    yield open_one
+    for registry in registries:
+        registry.close()

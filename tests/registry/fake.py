@@ -170,6 +170,16 @@ class FakeRegistry:
         with self._data.lock:
             return self._version(ref.collection, self._find(ref))
 
+    def version_by_id(self, version_id):
+        _recordable(version_id)
+        with self._data.lock:
+            content = self._data.by_id.get(version_id)
+            if content is not None and content.state == State.DELETED:
+                raise VersionDeletedError(f"the version with the id {version_id!r} was deleted")
+            if content is None or content.state == State.PENDING:
+                raise NotFoundError(f"there is no version with the id {version_id!r}")
+            return self._version(content.source, content.source_index)
+
     def versions(self, collection):
         with self._data.lock:
             return [self._version(collection, index) for index, _ in self._committed(self._collection(collection))]

@@ -13,6 +13,7 @@ def three(registry):
     return [commit(registry, "c0", "old"), commit(registry, "c1", "best"), commit(registry, "c2")]
 
 
+ODD = {"half a pair: \ud800": "a\0b\u2028\U0001f600", "": [1 << 70, -0.0, 1e-300, [[]]]}
 CHANGES = {
     "version": lambda registry, ref: registry.version(ref),
     "add_aliases": lambda registry, ref: registry.add_aliases(ref, ["x"]),
@@ -185,7 +186,7 @@ def test_a_description_is_replaced_and_can_be_taken_away(registry, three):
 
 def test_metadata_are_replaced_as_a_whole(registry, three):
     others = [registry.version(DATA.at(name)) for name in ("v0", "v2")]
-    for value in ({"a": 1, "b": {"c": [None, 1.5]}}, {"b": "ü"}, {}):
+    for value in ({"a": 1, "b": {"c": [None, 1.5]}}, {"b": "ü"}, ODD, {}):
         registry.set_metadata(DATA.at("best"), value)
         assert registry.version(DATA.at("v1")).metadata == value
     assert [registry.version(DATA.at(name)) for name in ("v0", "v2")] == others

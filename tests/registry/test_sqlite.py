@@ -3,9 +3,6 @@
 import os
 import sqlite3
 import stat
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect
@@ -14,33 +11,7 @@ from artfs.errors import IntegrityError, InvalidInputError, NoSpaceError, Schema
 from artfs.registry.sql import migrations, schema
 from artfs.registry.sql.registry import open_registry
 from tests.registry.making import aliases, commit, everything, indices, manifest, new
-
-ROOT = Path(__file__).parents[2]
-
-COMMITTER = """
-import sys
-from artfs.registry.sql.registry import open_registry
-from tests.registry.making import commit
-url, name, count = sys.argv[1:]
-print("ready", flush=True)
-sys.stdin.readline()
-registry = open_registry(url, "me")
-for number in range(int(count)):
-    version = commit(registry, f"{name}-{number}", "best")
-    print(version.index, flush=True)
-print(registry.id, flush=True)
-"""
-
-KILLED = """
-import os, signal, sys
-from artfs.registry.sql import commits
-from artfs.registry.sql.registry import open_registry
-from tests.registry.making import manifest
-registry = open_registry(sys.argv[1], "me")
-with registry._database.writing() as connection:
-    commits.publish(connection, "c1", manifest("c1"), ["best"])
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
+from tests.registry.processes import COMMITTER, KILLED, results, start, start_ready, tell
 
 
 @pytest.fixture
@@ -53,20 +24,6 @@ def url(path):
     return f"sqlite:///{path}"
 
 
-@pytest.fixture
-def opened():
-    """Open registries that are closed at the end."""
-    registries = []
-
-    def open_one(url, default_entity="me"):
-        registries.append(open_registry(url, default_entity))
-        return registries[-1]
-
-    yield open_one
-    for registry in registries:
-        registry.close()
-
-
 def execute(path, statement):
     """Do something to the file behind the registry's back, and return its rows."""
     connection = sqlite3.connect(path, isolation_level=None)
@@ -74,16 +31,6 @@ def execute(path, statement):
         return connection.execute(statement).fetchall()
     finally:
         connection.close()
-
-
-def start(script, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
 
 
 # The file -------------------------------------------------------------------------------------------------------
@@ -276,17 +223,10 @@ def test_a_full_disk_is_said_to_be_full(path, url, opened):
 
 
 def test_processes_never_share_an_index_not_even_while_the_file_is_made(url, opened):
-    processes = [start(COMMITTER, url, name, 8) for name in ("a", "b", "c")]
-    for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
+    processes = start_ready(COMMITTER, url, "abc", 8)
+    tell(processes, "go")
     found, ids = [], set()
-    for process in processes:
-        out, _ = process.communicate()
-        assert process.returncode == 0
-        *numbers, registry_id = out.split()
+    for *numbers, registry_id in results(processes):
         found += map(int, numbers)
         ids.add(registry_id)
     registry = opened(url)
@@ -311,8 +251,7 @@ def test_a_writer_that_is_killed_in_a_transaction_leaves_nothing_of_it(path, url
 
 def test_a_committer_that_is_killed_at_any_time_loses_nothing_that_it_was_told_is_published(path, url, opened):
     process = start(COMMITTER, url, "a", 100_000)
-    process.stdin.write("go\n")
-    process.stdin.flush()
+    tell([process], "go")
     lines = [process.stdout.readline() for _ in range(21)]
     process.kill()
     told = lines[1:] + process.communicate()[0].splitlines()

@@ -2,6 +2,7 @@
 
 import json
 
+from artfs.model.reference import artifact_uri
 from artfs.registry.summary import version_summary
 from tests.registry.fake import FakeRegistry
 from tests.registry.making import DATA, OTHER, commit, manifest, run
@@ -14,6 +15,7 @@ def test_the_summary_says_everything_that_a_registry_knows_as_json():
     summary = version_summary(version, run("r1"), [run("r2"), run("r3")])
     assert json.loads(json.dumps(summary)) == {
         "id": version.id,
+        "uri": artifact_uri(version.id),
         "entity": "me",
         "project": "demo",
         "name": "data:v1",

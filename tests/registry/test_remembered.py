@@ -1,0 +1,297 @@
+"""A registry that may be away: what was seen can be listed without it, and it is asked again before long."""
+
+import sqlite3
+import stat
+import threading
+
+import pytest
+
+from artfs.errors import NotFoundError, UnreachableError
+from artfs.registry import remembered
+from artfs.registry.remembered import Memory, RememberedRegistry
+from tests.registry.fake import FakeData, FakeRegistry
+from tests.registry.making import DATA, OTHER, commit, everything, new, run
+
+AWAY = pytest.mark.expects_warning("the registry is away")
+
+
+class Link:
+    """The way to a registry, which can be cut: then every method of what ``connect`` has returned fails. Counts the calls."""
+
+    def __init__(self):
+        self.data = FakeData()
+        self.cut = False
+        self.calls = 0
+
+    def connect(self):
+        self.check()
+        return _Linked(self)
+
+    def check(self):
+        self.calls += 1
+        if self.cut:
+            raise UnreachableError("the link is cut")
+
+
+class _Linked:
+    def __init__(self, link):
+        self._link = link
+        self._registry = FakeRegistry("me", link.data)
+
+    def __getattr__(self, name):
+        self._link.check()
+        return getattr(self._registry, name)
+
+    def close(self):
+        self._registry.close()
+
+
+@pytest.fixture
+def link():
+    return Link()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "seen" / "registry.sqlite"
+
+
+@pytest.fixture
+def opened(link, path):
+    """Open registries over the link, with one memory; all are closed at the end."""
+    registries = []
+
+    def open_one(connect=link.connect):
+        registries.append(RememberedRegistry(connect, Memory(path), "me"))
+        return registries[-1]
+
+    yield open_one
+    for registry in registries:
+        registry.close()
+
+
+@pytest.fixture
+def no_pause(monkeypatch):
+    monkeypatch.setattr(remembered, "PAUSE", 0.0)
+
+
+def fill(registry):
+    """Make some of everything that a registry can show."""
+    commit(registry, "c0", "best", description="Größe", metadata={"a": [1, None, "\ud800"]})
+    version = commit(registry, "c1", collection=OTHER, kind="model")
+    registry.create_collection(type(OTHER)("me", "demo", "empty"))
+    registry.create_entity("you")
+    registry.record_logged(run("r1"), version.id)
+    registry.record_use(run("r2"), version.id)
+
+
+def all_of(registry):
+    return (everything(registry), registry.id, registry.version(DATA.at("best")), registry.version(DATA.at("v0")))
+
+
+@AWAY
+def test_all_that_was_seen_is_shown_while_the_registry_is_away(link, opened, no_pause):
+    registry = opened()
+    fill(registry)
+    seen = all_of(registry)
+    link.cut = True
+    assert all_of(registry) == seen
+
+
+@AWAY
+def test_all_that_was_seen_is_shown_by_a_program_that_never_reached_the_registry(link, opened):
+    first = opened()
+    fill(first)
+    seen = all_of(first)
+    link.cut = True
+    assert all_of(opened()) == seen
+
+
+@AWAY
+def test_what_was_never_seen_is_unreachable(link, opened):
+    link.cut = True
+    registry = opened()
+    for ask in (
+        lambda: registry.id,
+        lambda: registry.entities(),
+        lambda: registry.listing(DATA),
+        lambda: registry.logged_by("x"),
+    ):
+        with pytest.raises(UnreachableError, match="the link is cut"):
+            ask()
+
+
+@AWAY
+def test_the_answer_that_was_seen_last_counts(link, opened):
+    registry = opened()
+    commit(registry, "c0")
+    registry.listing(DATA)
+    commit(registry, "c1")
+    seen = registry.listing(DATA)
+    link.cut = True
+    assert registry.listing(DATA) == seen
+    assert [info.index for info in seen.versions] == [0, 1]
+
+
+@AWAY
+def test_what_was_found_to_be_gone_is_not_shown_again(link, opened):
+    registry = opened()
+    commit(registry, "c0")
+    registry.version(DATA.at("v0"))
+    registry.delete_version(DATA.at("v0"), delete_aliases=True)
+    with pytest.raises(NotFoundError):
+        registry.version(DATA.at("v0"))
+    link.cut = True
+    with pytest.raises(UnreachableError):
+        registry.version(DATA.at("v0"))
+
+
+@AWAY
+def test_a_registry_that_is_away_is_not_asked_again_at_once(link, opened, monkeypatch):
+    monkeypatch.setattr(remembered, "PAUSE", 1e6)
+    registry = opened()
+    fill(registry)
+    seen = everything(registry)
+    link.cut = True
+    registry.entities()
+    asked = link.calls
+    assert everything(registry) == seen
+    assert link.calls == asked
+
+
+@AWAY
+def test_a_registry_that_is_back_is_asked_again(link, opened, no_pause):
+    registry = opened()
+    commit(registry, "c0")
+    seen = registry.listing(DATA)
+    link.cut = True
+    assert registry.listing(DATA) == seen
+    away = registry.health()
+    assert away.away_since is not None
+    assert "the link is cut" in away.reason
+    registry.listing(DATA)
+    assert registry.health() == away
+    link.cut = False
+    commit(FakeRegistry("me", link.data), "c1")
+    assert [info.index for info in registry.listing(DATA).versions] == [0, 1]
+    assert registry.health().away_since is None
+
+
+@AWAY
+def test_a_change_is_tried_though_the_registry_was_away_just_now(link, opened, monkeypatch):
+    monkeypatch.setattr(remembered, "PAUSE", 1e6)
+    registry = opened()
+    link.cut = True
+    with pytest.raises(UnreachableError):
+        registry.reserve(new("c1"))
+    assert registry.health().away_since is not None
+    link.cut = False
+    assert registry.reserve(new("c1")).index == 0
+    assert registry.health().away_since is None
+    assert registry.entities() == ["me"]
+
+
+@AWAY
+def test_a_registry_that_cannot_be_reached_is_tried_once_however_many_ask_at_once(opened, monkeypatch):
+    """Each attempt may take as long as a connection may: one after the other they would hold up every listing."""
+    monkeypatch.setattr(remembered, "PAUSE", 1e6)
+    readers = 8
+    attempts, asking = [], threading.Barrier(readers)
+
+    def connect():
+        attempts.append(threading.get_ident())
+        raise UnreachableError("nobody answers")
+
+    registry = opened(connect)
+    monkeypatch.setattr(registry, "_lock", _SlowLock(registry._lock, asking))
+    found = []
+
+    def read():
+        try:
+            registry.entities()
+        except UnreachableError as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(readers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == readers
+    assert len(attempts) == 1
+
+
+class _SlowLock:
+    """A lock that lets nobody in before all those who will ask for it have."""
+
+    def __init__(self, lock, asking):
+        self._lock = lock
+        self._asking = asking
+
+    def __enter__(self):
+        self._asking.wait(60)
+        return self._lock.__enter__()
+
+    def __exit__(self, *error):
+        return self._lock.__exit__(*error)
+
+
+# The memory -----------------------------------------------------------------------------------------------------
+
+
+def test_the_memory_is_for_this_user_alone(opened, path):
+    fill(opened())
+    opened().entities()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.expects_warning("cannot be remembered")
+@AWAY
+def test_a_memory_that_is_damaged_costs_the_memory_only(link, opened, path):
+    path.parent.mkdir()
+    path.write_bytes(b"this is no database" * 300)
+    registry = opened()
+    fill(registry)
+    assert all_of(registry)[1] == registry.id
+    link.cut = True
+    with pytest.raises(UnreachableError):
+        registry.entities()
+
+
+@AWAY
+@pytest.mark.parametrize("answer", ["", "[", "null", "{}", "[[]]", '{"id": 3}', "\x00"])
+def test_an_answer_of_another_program_is_not_believed(link, opened, path, answer):
+    registry = opened()
+    fill(registry)
+    all_of(registry)
+    database = sqlite3.connect(path)
+    with database:
+        database.execute("UPDATE seen SET answer = ?", [answer])
+    database.close()
+    link.cut = True
+    for ask in (lambda: registry.version(DATA.at("v0")), lambda: registry.listing(DATA), lambda: registry.id):
+        with pytest.raises(UnreachableError):
+            ask()
+
+
+@AWAY
+def test_a_memory_of_another_format_is_forgotten(link, opened, path):
+    first = opened()
+    first.entities()
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    link.cut = True
+    with pytest.raises(UnreachableError):
+        opened().entities()
+
+
+@AWAY
+def test_a_name_that_cannot_be_remembered_is_no_failure_of_the_memory(link, opened):
+    registry = opened()
+    registry.entities()
+    link.cut = True
+    with pytest.raises(UnreachableError):
+        registry.projects("half a pair: \ud800")
+    assert registry.entities() == ["me"]
