@@ -25,7 +25,7 @@ from artfs.app.daemon_ops import DaemonOperations
 from artfs.app.places import make_collection
 from artfs.app.services import Services, open_services
 from artfs.config import Config, config_from_json
-from artfs.content.following import FollowingPipeline
+from artfs.content.following_pipeline import FollowingPipeline
 from artfs.errors import ArtfsError, UnreachableError
 from artfs.fuse.device import check_device
 from artfs.fuse.options import MountOptions, parse_options

@@ -199,7 +199,7 @@ class Committer:
             by_path = {str(entry.path): entry for entry in own}
             own = chain(by_path.values(), (dataclasses.replace(by_path[target], path=path) for path, target in copies))
         entries.add_own(own)
-        totals = check(entries, self._algorithm)
+        totals = check(entries.lines(), self._algorithm)
         if not totals.count:
             raise InvalidInputError("the draft is empty", hint="write files into it first")
         self._on_step("hashed")

@@ -1,9 +1,9 @@
 """Drafts on disk: made, owned, renamed, discarded.
 
-``<root>/<registry id>/<draft id>/`` holds ``lock``, ``draft.sqlite``, ``tree/``, and ``ballast`` while it is committed. Whoever holds
-the lock (flock) owns the draft; the kernel lets go of it when the process ends, however it ends, and the next process takes the draft
-over. A draft gets its name by a rename when it is whole and loses it by a rename before it is removed, so what a crash leaves is either
-a draft or rubbish.
+``<root>/<registry id>/<draft id>/`` holds ``lock``, ``draft.sqlite``, ``tree/``, and while it is committed ``ballast``, and perhaps
+``gathered.sqlite``. Whoever holds the lock (flock) owns the draft; the kernel lets go of it when the process ends, however it ends,
+and the next process takes the draft over. A draft gets its name by a rename when it is whole and loses it by a rename before it is
+removed, so what a crash leaves is either a draft or rubbish.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ import trio
 import trio.testing
 
 from artfs.cache.index import Indexes
-from artfs.content.following import FollowingPipeline, FollowingReader
+from artfs.content.following import FollowingReader
+from artfs.content.following_pipeline import FollowingPipeline
 from artfs.content.targets import MAX_HOPS, AllReferences, Targets, leads_on
 from artfs.errors import (
     ChangedError,

@@ -1,12 +1,15 @@
 """Real kernel mounts. Without FUSE they are skipped, but where ARTFS_REQUIRE_FUSE is set that is a failure."""
 
+import concurrent.futures
 import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ import pytest
 from artfs import app
 from artfs.app.client import mount_points
 from artfs.app.unmount import unmount
-from tests.harness import Artfs, can_mount
+from tests.harness import DEADLINE, Artfs, can_mount
 
 NOBODY = 65534
 OPEN_PREFIX = "artfs-test-"
@@ -109,3 +112,92 @@ def fresh(tmp_path):
     yield found
     found.close()
     assert not found.unexpected_log(*found.expected)
+
+
+# A store elsewhere -------------------------------------------------------------------------------------------------
+
+
+class Call:
+    """A call in a thread of its own, so that whoever waits for it does so for a bounded time."""
+
+    def __init__(self, call, *arguments) -> None:
+        self._outcome = concurrent.futures.Future()
+        self._call = call
+        threading.Thread(target=self._run, args=arguments, daemon=True).start()
+
+    def _run(self, *arguments):
+        try:
+            self._outcome.set_result(self._call(*arguments))
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
+            self._outcome.set_exception(error)
+
+    @property
+    def done(self):
+        return self._outcome.done()
+
+    def result(self, seconds=DEADLINE):
+        """Return what the call returned, or raise what it raised; TimeoutError if it hangs."""
+        return self._outcome.result(seconds)
+
+
+def within(call, *arguments, seconds=DEADLINE):
+    """Make a call that must not hang."""
+    return Call(call, *arguments).result(seconds)
+
+
+class Remote(Artfs):
+    """An artfs whose store is a bucket of an S3 server, reached at ``url``; its cache knows nothing of what `put` logs."""
+
+    def __init__(self, root, server, url=None, registry=None) -> None:
+        super().__init__(root)
+        self.server = server
+        self.bucket = server.bucket()
+        self.expected = []
+        self.environment |= {
+            **server.environment(url=url),
+            "ARTFS_STORE": f"s3://{self.bucket}/store",
+            "ARTFS_REGISTRY": registry or f"sqlite:///{root}/data/registry.sqlite",
+            "ARTFS_CACHE_FREE": "0",
+        }
+        self.maker = Artfs(root)
+        self.maker.environment = {
+            **self.environment, **server.environment(), "ARTFS_CACHE_DIR": str(root / "cache-of-the-maker"),
+        }  # fmt: skip
+
+    def put(self, files, collection="data"):
+        """Log files, paths to bytes, as a version, and return its directory in the mount."""
+        with tempfile.TemporaryDirectory(dir=self.root) as source:
+            for name, data in files.items():
+                path = Path(source, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+            version = self.maker.json("put", source, f"demo/{collection}")["version"]
+        return self.collection(collection) / version.rpartition(":")[2]
+
+    def key(self, data):
+        """Return the key of the blob of some bytes."""
+        name = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return f"store/md5/{name[:2]}/{name[2:]}"
+
+    def lives(self, version, files):
+        """Check that the mount answers: a listing, and a file that must be right."""
+        assert within(os.listdir, version) == sorted({name.partition("/")[0] for name in files})
+        name, data = next(iter(files.items()))
+        assert within((version / name).read_bytes) == data
+
+
+@pytest.fixture
+def remote(tmp_path, s3_server):
+    """Return a function that makes a `Remote`, not mounted yet. Its log must not warn of what a test did not expect."""
+    made = []
+
+    def make(url=None, registry=None):
+        root = tmp_path / f"remote-{len(made)}"
+        root.mkdir()
+        made.append(Remote(root, s3_server, url, registry))
+        return made[-1]
+
+    yield make
+    for found in made:
+        found.close()
+        assert not found.unexpected_log(*found.expected)

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from artfs.errors import InvalidInputError, NotSupportedError, ReadOnlyError
+from artfs.model.reference import artifact_uri
 from artfs.vfs.types import ROOT
 from artfs.vfs.xattrs import attribute_name, encode_names
 from tests.vfs.world import DATA, ME, TTL
@@ -41,6 +42,7 @@ async def test_a_version_says_what_the_registry_knows_of_it(world, version):
     known = world.registry.inner.version(DATA.at("v0"))
     assert found == {
         "id": known.id.encode(),
+        "uri": artifact_uri(known.id).encode(),
         "type": known.type.encode(),
         "digest": known.digest.encode(),
         "state": b"COMMITTED",
