@@ -23,7 +23,7 @@ MAX_ON_THE_WAY = 128
 """Blocks, and so open files, that may wait to be recorded."""
 
 _WAIT_SECONDS = 5.0
-_GROUP_SECONDS = 0.003
+_GROUP_SECONDS = 0.1  # for more to come: a transaction costs as much as the blocks of a few small files
 _TOUCH_SECONDS = 5.0
 _MAX_TOUCHES = 1 << 16
 
