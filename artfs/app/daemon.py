@@ -8,6 +8,7 @@ give back drafts and registry.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -232,6 +233,7 @@ def main() -> int:
         os.close(descriptor)
         notify_systemd("READY=1")
 
+    gc.freeze()  # the modules: nothing of them is garbage, and looking takes time from readers
     code = 0
     try:
         trio.run(run, config, mountpoint, parse_options(settings["options"]), announce)

@@ -81,11 +81,6 @@ class CacheFile:
         state = self._known.state
         return state is not None and self._known.block(state, number).proven
 
-    def verified(self, number: int) -> bool:
-        """Whether a block was verified in this process, so that a piece of it can be read alone. Never blocks."""
-        state = self._known.state
-        return state is not None and self._known.block(state, number).verified
-
     @property
     def whole(self) -> bool:
         """Whether every block is here. Never blocks."""
@@ -97,9 +92,9 @@ class CacheFile:
         return self._known.summary()[1]
 
     def read_nowait(self, number: int, offset: int, size: int, *, only_proven: bool = False) -> bytes | None:
-        """Return bytes of a block that this process has verified, if they are in the page cache. Never blocks.
+        """Return bytes of a block that this process has verified, if they are in the page cache still. Never blocks.
 
-        None says nothing: ask `read`. The arguments are those of `read`.
+        None says nothing: ask `read`, which verifies what comes from the disk again. The arguments are those of `read`.
         """
         state = self._known.state
         if state is None or not 0 <= number < self._content.blocks or offset < 0:
@@ -125,7 +120,7 @@ class CacheFile:
     def read(self, number: int, offset: int = 0, size: int | None = None, *, only_proven: bool = False) -> bytes | None:
         """Return bytes of a block: ``size`` of them from ``offset`` in it, fewer at its end; None is a miss.
 
-        On its first use in this process the whole block is read and verified. With ``only_proven``, one that is not is a miss.
+        The whole block is read and verified. With ``only_proven``, one that is not proven is a miss.
         """
         data = None
         if 0 <= number < self._content.blocks and offset >= 0:
@@ -185,13 +180,9 @@ class CacheFile:
         return False
 
     def _bytes(self, state: State, number: int, offset: int, size: int, block: Block) -> bytes | None:
-        """Read a part of a block, the whole of it where it has to be verified; None if the bytes are not there."""
-        file, start = self._known.file(state), number * BLOCK_SIZE
-        if block.verified and file is block.file:
-            data = file.read(start + offset, size)
-            return data if len(data) == size else None
+        """Read a block, and return a part of it; None if its bytes are not those that were written."""
         length = self._content.length(number)
-        data = file.read(start, length)
+        data = self._known.file(state).read(number * BLOCK_SIZE, length)
         if len(data) != length or blake3.blake3(data).digest() != block.checksum:
             return None
         return data if size == length else data[offset : offset + size]

@@ -175,6 +175,13 @@ class DataFile:
             yield start, offset
 
 
+def _opened(content: Content, descriptor: int, *, writable: bool) -> DataFile:
+    file = DataFile(descriptor, writable=writable)
+    if content.blocks > 1:  # the kernel is not to put into its cache what was not verified
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+    return file
+
+
 class DataFiles:
     """The data files of one world, below ``directory``. Raises OSError."""
 
@@ -191,13 +198,13 @@ class DataFiles:
         """Open the file of a content; read-only on a file system that is. FileNotFoundError, also if it is no file."""
         path, flags = _relative(content), os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            return DataFile(os.open(path, os.O_RDWR | flags, dir_fd=self._root), writable=True)
+            return _opened(content, os.open(path, os.O_RDWR | flags, dir_fd=self._root), writable=True)
         except OSError as error:
             if error.errno in _NO_FILE:
                 raise FileNotFoundError(errno.ENOENT, "there is no data file", path) from error
             if error.errno not in {errno.EROFS, errno.EACCES}:
                 raise
-        return DataFile(os.open(path, os.O_RDONLY | flags, dir_fd=self._root), writable=False)
+        return _opened(content, os.open(path, os.O_RDONLY | flags, dir_fd=self._root), writable=False)
 
     def create(self, content: Content) -> DataFile:
         """Open the file of a content for writing, making it, without a length, where it is not there."""
@@ -209,7 +216,7 @@ class DataFiles:
             for directory in (kind, f"{kind}/{prefix}"):
                 self._make_directory(directory)
             descriptor = os.open(path, flags, 0o600, dir_fd=self._root)
-        return DataFile(descriptor, writable=True)
+        return _opened(content, descriptor, writable=True)
 
     def _make_directory(self, path: str) -> None:
         with contextlib.suppress(FileExistsError):

@@ -56,6 +56,12 @@ class FollowingPipeline(Pipeline):
             return "no", "proven"  # what leads nowhere has no bytes, and none that are not proven
         return await super().state(end)
 
+    def prepare(self, entry: Entry) -> None:
+        """Get ready to read a file, if it is known where it leads."""
+        known = self._targets.known(entry)
+        if known is not None:
+            super().prepare(known)
+
     def prefetch(self, entries: Iterable[Entry]) -> None:
         """Fetch remote files that will be opened soon, looking up in the background where they are."""
         found = list(entries)

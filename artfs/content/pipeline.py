@@ -42,13 +42,16 @@ IN_FLIGHT = 64 << 20
 RUN = 8
 """The most blocks of one request."""
 
-_DISK_RUN = 2  # so that a sequential reader keeps all cores busy with verifying
+_DISK_RUN = 2
 
-LOCAL_WINDOW = 8
+LOCAL_WINDOW = 16
 """Blocks that are read ahead of a sequential reader of what is on this machine."""
 
-WINDOW_BYTES = 64 << 20
-"""Bytes that are fetched ahead of all sequential readers of remote content together: they share it."""
+WINDOW_BYTES = 128 << 20
+"""Bytes that are fetched ahead of all sequential readers of remote content together: they share it.
+
+More than may be on their way, so that there are always as many: what comes out of turn is in memory, or in the cache by then.
+"""
 
 DEADLINE = 90.0
 """Seconds for which a reader waits for a block. The retries of storage end before."""
@@ -121,14 +124,22 @@ class Pipeline:
             return b""
         first, last = offset // BLOCK_SIZE, (end - 1) // BLOCK_SIZE
         pieces: list[Buffer] = []
+        ahead = entry.size > BLOCK_SIZE
         for number in range(first, last + 1):
             start = max(offset - number * BLOCK_SIZE, 0)
             length = min(end - number * BLOCK_SIZE, BLOCK_SIZE) - start
             piece = self._reader.peek(entry, number, start, length)
             if piece is None:
+                if ahead:  # before the wait, and after what is waited for
+                    if self._is_wanted(entry, number):
+                        self._start(entry, number, last, urgent=True)
+                    self._look_ahead(entry, first, last)
+                    ahead = False
                 piece = await self._piece(entry, number, last, start, length)
             pieces.append(piece)
-        if entry.size > BLOCK_SIZE:
+            if start + length == BLOCK_SIZE:  # read to its end: the kernel has it, and memory is for what comes
+                self._reader.release(entry, number)
+        if ahead:
             self._look_ahead(entry, first, last)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -138,6 +149,11 @@ class Pipeline:
             return b""
         with _until(entry, self._deadline):
             return await self._network.workers.run(partial(self._reader.read_unsized, entry, offset, size))
+
+    def prepare(self, entry: Entry) -> None:
+        """Get ready to read a remote file that was opened: what proves it comes while the reader makes up its mind."""
+        if entry.size > BLOCK_SIZE and not self._reader.is_prepared(entry):
+            self._network.workers.submit(partial(self._reader.prepare, entry), lambda *_: None)
 
     def is_remote(self, entry: Entry) -> bool:
         """Whether the bytes of an entry come over a network."""
@@ -156,14 +172,8 @@ class Pipeline:
     # Blocks -----------------------------------------------------------------------------------------------------
 
     async def _piece(self, entry: Entry, number: int, last: int, start: int, length: int) -> Buffer:
-        """Return a piece of a block that is not in memory: out of the cache, or with a fetch of it and of those up to ``last``."""
+        """Return a piece of a block that is not in memory, with a fetch of it and of those up to ``last``."""
         fetch = self._fetches.get((content_key(entry), number))
-        if fetch is None and self._reader.is_ready(entry, number):
-            with _until(entry, self._deadline):
-                piece = await self._disk.workers.run(partial(self._reader.piece, entry, number, start, length))
-            if piece is not None:
-                return piece
-            fetch = self._fetches.get((content_key(entry), number))  # damaged or evicted: somebody may fetch it by now
         if fetch is None:
             fetch = self._start(entry, number, last, urgent=True)
         await self._wait(fetch)
@@ -183,12 +193,8 @@ class Pipeline:
                 await fetch.done.wait()
 
     def _is_wanted(self, entry: Entry, number: int) -> bool:
-        """Whether a block has to be fetched, or read from the disk and verified, and is not on its way."""
-        return not (
-            (content_key(entry), number) in self._fetches
-            or self._reader.in_memory(entry, number)
-            or self._reader.is_ready(entry, number)
-        )
+        """Whether a block is neither in memory nor on its way."""
+        return (content_key(entry), number) not in self._fetches and not self._reader.in_memory(entry, number)
 
     def _start(self, entry: Entry, first: int, last: int, *, urgent: bool) -> _Fetch:
         """Begin to fetch a block together with its neighbours up to ``last`` that are wanted and come from the same place."""
@@ -259,8 +265,10 @@ class Pipeline:
     def _look_ahead(self, entry: Entry, first: int, last: int) -> None:
         """Fetch what a reader that goes in order will ask for next."""
         key, total = content_key(entry), block_count(entry.size)
-        here = last + 1 < total and self._reader.is_here(entry, last + 1)
-        limit = LOCAL_WINDOW if here else self._window(key)
+
+        def limit(number: int) -> int:
+            return LOCAL_WINDOW if number < total and self._reader.is_here(entry, number) else self._window(key)
+
         wanted = self._read_ahead.advance(key, first, last, total, limit)
         number = wanted.start
         while number < wanted.stop:

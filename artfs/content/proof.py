@@ -11,6 +11,7 @@ pins it is the service that is asked for that ETag or version.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 from typing import TYPE_CHECKING, TypeAlias
@@ -59,11 +60,15 @@ def is_provable(entry: Entry) -> bool:
 def cache_name(entry: Entry) -> str:
     """Return the name of an entry's content in the block cache: the same for the same content, whoever names it."""
     if is_provable(entry):
-        blob = entry.blob
-        return f"{blob.algorithm.value}/{blob.hex}"
+        return _blob_name(entry.digest, entry.algorithm)
     version = entry.extra.get("versionID")
     what = f"{entry.ref}\0{entry.digest}\0{version}\0{entry.size}".encode(errors="surrogateescape")
     return f"ref/{Digest.of(what, Algorithm.BLAKE3).hex}"
+
+
+@functools.lru_cache(4096)
+def _blob_name(digest: str, algorithm: Algorithm) -> str:
+    return f"{algorithm.value}/{Digest.from_base64(digest, algorithm).hex}"
 
 
 class Prover:
@@ -74,6 +79,7 @@ class Prover:
         self._derived = derived
         self._lock = threading.Lock()
         self._lists: LRUCache[ContentKey, bytes] = LRUCache(_LISTS_BYTES, getsizeof=len)
+        self._loading: dict[ContentKey, threading.Lock] = {}
 
     def try_prove(self, entry: Entry, number: int, data: Buffer) -> bool | None:
         """Prove a block from memory alone; None if its block list has to be read first."""
@@ -103,16 +109,32 @@ class Prover:
         """Return the block list of an entry, empty up to one block; None if none is known. Blocks."""
         if entry.size <= BLOCK_SIZE:
             return b""
+        key = content_key(entry)
         with self._lock:
-            known = self._lists.get(content_key(entry))
-        if known is not None:
+            known = self._lists.get(key)
+            loading = self._loading.setdefault(key, threading.Lock()) if known is None else None
+        if known is not None or loading is None:
             return known
+        with loading:  # once, whoever asks
+            with self._lock:
+                known = self._lists.get(key)
+            if known is None:
+                known = self._load(entry)
+        with self._lock:
+            self._loading.pop(key, None)
+        return known
+
+    def _load(self, entry: Entry) -> bytes | None:
         blocks = self._derived.get(entry.blob, block_count(entry.size))
         if blocks is None and (blocks := self._named(entry)) is not None and not self._store.local:
             self._keep(entry, blocks)  # the content can then be read without the store
         if blocks is not None:
             self._remember(entry, blocks)
         return blocks
+
+    def may_know(self, entry: Entry) -> bool:
+        """Whether `list_of` may find a list, without asking the store. Reads local disk."""
+        return entry.block_list is not None or self.list_of(entry) is not None
 
     def knows(self, entry: Entry) -> bool:
         """Whether `try_prove` can tell now. Never blocks."""

@@ -8,8 +8,12 @@ cursor starts a new one, which fetches nothing ahead until it has gone on: rando
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FIRST_WINDOW = 2
 """Blocks ahead of a reader that has begun a file, or has gone on once."""
@@ -37,32 +41,36 @@ class ReadAhead:
     def __init__(self) -> None:
         self._contents: LRUCache[object, list[_Cursor]] = LRUCache(_CONTENTS)
 
-    def advance(self, content: object, first: int, last: int, total: int, limit: int) -> range:
+    def advance(self, content: object, first: int, last: int, total: int, limit: Callable[[int], int]) -> range:
         """Note a read of the blocks ``first`` to ``last`` of ``total``; return those to fetch ahead now.
 
-        ``limit`` is the largest window in blocks. The blocks come in order and begin after ``last``; each is returned once for a
-        cursor, so that the caller need not remember. The window doubles with each block that the reader goes on.
+        ``limit`` tells the largest window in blocks where a block is the next to fetch. The blocks come in order and begin after
+        ``last``; each is returned once for a cursor, so that the caller need not remember. The window doubles with each block that the
+        reader goes on.
         """
         cursors = self._contents.get(content)
         if cursors is None:
             cursors = self._contents[content] = []
         cursor = self._find(cursors, first)
         if cursor is None:
-            window = FIRST_WINDOW if first == 0 else 0
-            cursor = _Cursor(last + 1, last + 1, window)
+            cursor = _Cursor(last + 1, last + 1, FIRST_WINDOW if first == 0 else 0)
             cursors.append(cursor)
             del cursors[:-MAX_CURSORS]
+            if first:
+                return range(0)
         else:
             cursors.remove(cursor)
             cursors.append(cursor)  # the newest comes last
             if last + 1 > cursor.next:  # it goes on
                 cursor.next = last + 1
                 cursor.window = max(FIRST_WINDOW, 2 * cursor.window)
-        cursor.window = min(cursor.window, limit)
+        start = max(cursor.ahead, cursor.next)
+        cursor.window = min(cursor.window, limit(start))
         if cursor.window - (cursor.ahead - cursor.next) < min(GRAIN, cursor.window // 2):
             return range(0)  # there is enough on its way: the next request is to be a big one
-        start = max(cursor.ahead, cursor.next)
         end = min(cursor.next + cursor.window, total)
+        if end < total and end - start > GRAIN:
+            end -= (end - start) % GRAIN
         cursor.ahead = max(cursor.ahead, end)
         return range(start, end)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
-from artfs.content.proof import block_count, block_length, content_key, describe
+from artfs.content.proof import block_count, block_length, content_key, describe, is_provable
 from artfs.errors import IntegrityError, NotFoundError
 from artfs.model.digest import Digest
 from artfs.model.entry import BLOCK_SIZE
@@ -70,13 +70,15 @@ class Reader:
         with self._lock:
             return (content_key(entry), number) in self._blocks
 
+    def release(self, entry: Entry, number: int) -> None:
+        """Forget a remote block that is not expected to be read again soon. Never blocks."""
+        if not self._origins.is_local(entry):
+            with self._lock:
+                self._blocks.pop((content_key(entry), number), None)
+
     def is_here(self, entry: Entry, number: int) -> bool:
         """Whether a block is on this machine, as far as is known. Never blocks."""
         return self._origins.is_local(entry) or self._remote.is_present(entry, number)
-
-    def is_ready(self, entry: Entry, number: int) -> bool:
-        """Whether a remote block is in the cache and was verified, so that a piece of it is cheap to read. Never blocks."""
-        return not self._origins.is_local(entry) and self._remote.is_present(entry, number, verified=True)
 
     def _try_local(self, entry: Entry, number: int) -> Buffer | None:
         opened = self._origins.opened(entry)
@@ -88,11 +90,11 @@ class Reader:
         answer = self._prover.try_prove(entry, number, data)
         return None if answer is None else self._accept(entry, number, data, proven=answer)
 
-    # Blocking ---------------------------------------------------------------------------------------------------
+    def is_prepared(self, entry: Entry) -> bool:
+        """Whether `prepare` has nothing to do. Never blocks."""
+        return self._origins.is_local(entry) or not is_provable(entry) or self._prover.knows(entry)
 
-    def piece(self, entry: Entry, number: int, offset: int, size: int) -> Buffer | None:
-        """Return bytes of a remote block out of the cache; None if it is not there."""
-        return self._remote.piece(entry, number, offset, size)
+    # Blocking ---------------------------------------------------------------------------------------------------
 
     def cached_blocks(self, entry: Entry, first: int, last: int) -> list[Buffer] | None:
         """Return neighbouring blocks of remote content out of the cache; None if they are not all there."""
@@ -100,6 +102,10 @@ class Reader:
         if found is not None:
             self._keep(entry, first, found)
         return found
+
+    def prepare(self, entry: Entry) -> None:
+        """Have the block list of an entry in memory, if it has one. What goes wrong shows when it is read."""
+        self._prover.list_of(entry)
 
     def block(self, entry: Entry, number: int) -> Buffer:
         """Return a block, blocking as long as it takes; IntegrityError if it is damaged or missing."""
@@ -110,12 +116,25 @@ class Reader:
         try:
             if self._origins.is_local(entry):
                 return [self._local_block(entry, number) for number in range(first, last + 1)]
+            kept = self._in_memory(entry, first, last)
+            if kept is not None:
+                return kept
             found = self._remote.blocks(entry, lambda: self._open(entry).source, first, last)
         except IntegrityError:
             self._damaged(entry, first)
             raise
         self._keep(entry, first, found)
         return found
+
+    def _in_memory(self, entry: Entry, first: int, last: int) -> list[Buffer] | None:
+        key, kept = content_key(entry), []
+        with self._lock:
+            for number in range(first, last + 1):
+                data = self._blocks.get((key, number))
+                if data is None:
+                    return None
+                kept.append(data)
+        return kept
 
     def _keep(self, entry: Entry, first: int, blocks: list[Buffer]) -> None:
         key = content_key(entry)

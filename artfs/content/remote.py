@@ -68,19 +68,20 @@ class Remote:
             return None
         return file.read_nowait(number, offset, size, only_proven=self._only_proven(entry))
 
-    def is_present(self, entry: Entry, number: int, *, verified: bool = False) -> bool:
-        """Whether a block is in the cache (and was verified since it was opened), as far as is known without waiting."""
+    def is_present(self, entry: Entry, number: int) -> bool:
+        """Whether a block is in the cache, as far as is known without waiting."""
         file = self._opened(entry)
-        if file is None or not file.has(number) or (verified and not file.verified(number)):
-            return False
-        return file.proven(number) or not self._only_proven(entry)
+        return file is not None and file.has(number) and (file.proven(number) or not self._only_proven(entry))
 
     def _opened(self, entry: Entry) -> CacheFile | None:
         return self._cache.opened(cache_name(entry), entry.size)
 
     def _only_proven(self, entry: Entry) -> bool:
         """Whether a block that was kept as it came must not be served."""
-        return is_provable(entry) and (self._strict or entry.size <= SMALL or self._prover.knows(entry))
+        if not is_provable(entry):
+            return False
+        listed = entry.block_list is not None or self._prover.knows(entry)
+        return listed or self._strict or entry.size <= SMALL
 
     # What is known ----------------------------------------------------------------------------------------------
 
@@ -100,10 +101,6 @@ class Remote:
         return self._cache.file(cache_name(entry), entry.size)
 
     # Blocks -----------------------------------------------------------------------------------------------------
-
-    def piece(self, entry: Entry, number: int, offset: int, size: int) -> bytes | None:
-        """Return bytes of a block out of the cache; None if it is not there, or is damaged."""
-        return self._file(entry).read(number, offset, size, only_proven=self._only_proven(entry))
 
     def cached_blocks(self, entry: Entry, first: int, last: int) -> list[Buffer] | None:
         """Return neighbouring blocks out of the cache; None if any of them is not there, or is damaged."""
@@ -141,14 +138,17 @@ class Remote:
     def _must_prove_whole(self, entry: Entry, file: CacheFile) -> bool:
         if not is_provable(entry):
             return self._strict and not file.whole
-        return (entry.size <= SMALL or self._strict) and self._prover.list_of(entry) is None
+        return (entry.size <= SMALL or self._strict) and not self._prover.may_know(entry)
 
     def _fetch(
         self, entry: Entry, source: Source, file: CacheFile, first: int, last: int, found: dict[int, Buffer]
     ) -> None:
         """Fetch blocks in one request, and keep those that are what they should be. Proven ones are written behind the reader's back."""
-        blocks = self._prover.list_of(entry) if is_provable(entry) else None
         data = self._read(entry, source, first, last)
+        blocks = self._prover.list_of(entry) if is_provable(entry) else None  # on its way since the file was opened
+        if blocks is None and is_provable(entry) and (entry.size <= SMALL or self._strict):  # the list is damaged
+            self._fetch_whole(entry, source, file)
+            blocks = self._prover.list_of(entry)
         for number in range(first, last + 1):
             block = data[(number - first) * BLOCK_SIZE :][:BLOCK_SIZE]
             if blocks is None:

@@ -1,12 +1,13 @@
 """Which small files to fetch before they are opened: the next of a directory, when opens follow its order.
 
 Pure bookkeeping over a manifest's index, used on the event loop. A directory is read in order when two opens in a row each took one of
-the next few files; from then on the files ahead are named, twice as many each time, as long as the reader keeps to the order.
+the next few files; from then on the files ahead are named, twice as many each time, as long as the reader keeps to the order. The
+numbers of a manifest's index tell what is near, without a question to it: manifests are written in order.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
@@ -26,7 +27,7 @@ _DIRECTORIES = 256
 class _Run:
     """A reader that goes through a directory."""
 
-    near: list[int] = field(default_factory=list)  # the numbers of the next files
+    last: int = -1  # the number of the file that was opened farthest ahead
     streak: int = 0
     ahead: int = -1  # the number of the last node that was named
 
@@ -43,26 +44,21 @@ class Siblings:
         run = self._runs.get(key)
         if run is None:
             run = self._runs[key] = _Run()
-        if node.number in run.near:
-            run.near = run.near[run.near.index(node.number) + 1 :]
+        if 0 < node.number - run.last <= NEAR and run.last >= 0:
             run.streak += 1
+        elif 0 < run.last - node.number <= NEAR:  # threads take files in turn, not in step
+            return []
         else:
-            run.near, run.streak, run.ahead = [], 0, -1
-        if len(run.near) < NEAR:
-            last = run.near[-1] if run.near else node.number
-            run.near += [one.number for one in index.children(node.parent, last, 2 * NEAR) if not one.is_dir]
+            run.streak, run.ahead = 0, -1
+        run.last = node.number
         return self._ahead(run, index, node) if run.streak >= 2 else []
 
     @staticmethod
     def _ahead(run: _Run, index: ManifestIndex, node: Node) -> list[Node]:
         count = min(FIRST_AHEAD << min(run.streak - 2, 10), MOST_AHEAD)
-        upcoming = index.children(node.parent, node.number, count)
-        numbers = [one.number for one in upcoming]
-        if run.ahead in numbers:
-            place = numbers.index(run.ahead) + 1
-            if len(numbers) - place < count // 2:
-                return []  # there is enough on its way: the next request is for many
-            upcoming = upcoming[place:]
+        if run.ahead - node.number > count // 2:
+            return []  # there is enough on its way: the next request is for many
+        upcoming = index.children(node.parent, max(run.ahead, node.number), count)
         named, size = [], 0
         for one in upcoming:
             size += one.size

@@ -271,7 +271,9 @@ def _upload_parts(client: Any, bucket: str, key: str, file: IO[bytes], size: int
 
     part = max(_PART, -(-size // 10_000))
     settings = TransferConfig(multipart_threshold=part, multipart_chunksize=part, max_concurrency=_THREADS)
-    name = f"/proc/self/fd/{file.fileno()}"  # each part reads it at a position of its own, instead of holding it in memory
+    name = (
+        f"/proc/self/fd/{file.fileno()}"  # each part reads it at a position of its own, instead of holding it in memory
+    )
     file.flush()
     try:
         client.upload_file(name, bucket, key, Config=settings)

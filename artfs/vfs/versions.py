@@ -194,6 +194,7 @@ class Versions:
             # A reference without a size has as many bytes as come: the kernel must not stop at the size that it sees.
             direct = entry.size == 0 and entry.ref is not None
             if self._pipeline.is_remote(entry):
+                self._pipeline.prepare(entry)
                 ahead = self._siblings.opened(mounted.slot, index, node)
                 self._pipeline.prefetch(index.entry(one.number) for one in ahead)
         return Opened(Handle(ino), keep_cache=True, direct=direct)
