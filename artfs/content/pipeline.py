@@ -125,16 +125,17 @@ class Pipeline:
         first, last = offset // BLOCK_SIZE, (end - 1) // BLOCK_SIZE
         pieces: list[Buffer] = []
         ahead = entry.size > BLOCK_SIZE
+        soon = ahead and first > 0  # nothing is to delay the first byte of a file
         for number in range(first, last + 1):
             start = max(offset - number * BLOCK_SIZE, 0)
             length = min(end - number * BLOCK_SIZE, BLOCK_SIZE) - start
             piece = self._reader.peek(entry, number, start, length)
             if piece is None:
-                if ahead:  # before the wait, and after what is waited for
+                if soon:  # before the wait, and after what is waited for
                     if self._is_wanted(entry, number):
                         self._start(entry, number, last, urgent=True)
                     self._look_ahead(entry, first, last)
-                    ahead = False
+                    ahead = soon = False
                 piece = await self._piece(entry, number, last, start, length)
             pieces.append(piece)
             if start + length == BLOCK_SIZE:  # read to its end: the kernel has it, and memory is for what comes

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import hashlib
+import mmap
 import os
 import shutil
 import subprocess
@@ -18,6 +19,8 @@ from artfs import app
 from artfs.app.client import mount_points
 from artfs.app.unmount import unmount
 from tests.harness import DEADLINE, Artfs, can_mount
+from tests.servers.fault_proxy import FaultProxy
+from tests.servers.faults import Reset, ShortBody, Stall, Status
 
 NOBODY = 65534
 OPEN_PREFIX = "artfs-test-"
@@ -181,9 +184,50 @@ class Remote(Artfs):
 
     def lives(self, version, files):
         """Check that the mount answers: a listing, and a file that must be right."""
-        assert within(os.listdir, version) == sorted({name.partition("/")[0] for name in files})
+        assert {name.partition("/")[0] for name in files} <= set(within(os.listdir, version))
         name, data = next(iter(files.items()))
         assert within((version / name).read_bytes) == data
+
+
+def read_once(path, size):
+    """Read a file by one request of the kernel, which asks once more for a page that could not be had."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECT)
+    try:
+        with mmap.mmap(-1, size + mmap.PAGESIZE) as buffer:
+            return bytes(buffer[: os.preadv(descriptor, [buffer], 0)])
+    finally:
+        os.close(descriptor)
+
+
+FORSAKEN = {
+    "fails": Status(503),
+    "is shorter than its head says": ShortBody(1000, honest=True),
+    "denies what is there": Status(416),
+    "breaks off": Reset(after=500),
+    "stalls": Stall(after=1000),
+}
+
+
+@pytest.fixture(scope="session")
+def forsaken(tmp_path_factory, s3_server):
+    """A mount where reads wait for what never comes. They take a minute, so they begin with the first test that asks for this."""
+    with FaultProxy(s3_server.url) as proxy:
+        found = Remote(tmp_path_factory.mktemp("forsaken"), s3_server, proxy.url)
+        found.expected += ["cannot be reached: gave up after"]
+        found.known = {"known": b"still there"}
+        files = {what: os.urandom(10_000) for what in FORSAKEN}
+        found.version = found.put(found.known | files)
+        for what, fault in FORSAKEN.items():
+            proxy.inject(fault, None, "GET", found.key(files[what]))
+        found.mount()
+        assert (found.version / "known").read_bytes() == found.known["known"]
+        found.reads = {
+            what: (f"{found.bucket}/{found.key(data)}", Call(read_once, found.version / what, len(data)))
+            for what, data in files.items()
+        }
+        yield found
+        found.close()
+        assert not found.unexpected_log(*found.expected)
 
 
 @pytest.fixture
