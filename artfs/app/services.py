@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from artfs.errors import IntegrityError
 from artfs.model.digest import Algorithm
 from artfs.registry.remembered import Health, RememberedRegistry
 
@@ -152,7 +153,15 @@ class Services:
         return self._open(base.manifest)
 
     def _open(self, manifest: ManifestFile) -> ManifestIndex:
-        return self.indexes.open(manifest.digest, manifest.size, lambda: self.read_manifest(manifest))
+        def read() -> Iterable[bytes]:
+            return self.read_manifest(manifest)
+
+        try:
+            return self.indexes.open(manifest.digest, manifest.size, read)
+        except IntegrityError:
+            if self.store.local:
+                raise
+            return self.indexes.open(manifest.digest, manifest.size, read)  # it may have been damaged on its way
 
     def close(self) -> None:
         """Give everything back."""

@@ -43,6 +43,10 @@ class Origins:
         """Whether reading an entry costs no network. Looks at nothing but the entry."""
         return self._store.local if entry.ref is None else uri_scheme(entry.ref) == FILE_SCHEME
 
+    def service(self, entry: Entry) -> str:
+        """Name the service that has the bytes of an entry: the store, or the scheme and authority of a reference."""
+        return "store" if entry.ref is None else "/".join(entry.ref.split("/", 3)[:3]).lower()
+
     def has(self, entry: Entry) -> bool:
         """Whether the bytes of an entry are where they should be. May block."""
         if entry.ref is None:

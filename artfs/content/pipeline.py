@@ -1,24 +1,24 @@
 """The read path of the mount: one fetch for each block whoever waits, and read-ahead for who reads in order.
 
 Runs on the event loop. What is in memory, or can be read and proven without waiting, is answered without suspending; everything
-else is fetched by worker threads, neighbouring blocks in one job and in one request. There are two lanes, each with its threads and
-its bytes on their way: what this machine has never queues behind what comes over a network. Every wait is bounded. Between
-awaits a task owns the state.
+else is fetched by worker threads (`artfs.content.lanes`), neighbouring blocks in one job and in one request. Every wait is bounded.
+Between awaits a task owns the state.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
+from cachetools import LRUCache
 
-from artfs.content.budget import Budget
+from artfs.content.lanes import Lanes
 from artfs.content.proof import block_count, block_length, content_key
 from artfs.content.readahead import ReadAhead
-from artfs.content.workers import Workers
 from artfs.errors import ArtfsError, IntegrityError, UnreachableError
 from artfs.model.entry import BLOCK_SIZE
 
@@ -26,18 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from artfs.content.budget import Request
+    from artfs.content.lanes import Lane
     from artfs.content.proof import ContentKey
     from artfs.content.reader import Reader
     from artfs.model.entry import Entry
     from artfs.storage.port import Buffer
 
 log = logging.getLogger(__name__)
-
-MAX_FETCHES = 32
-MAX_DISK_READS = 16
-
-IN_FLIGHT = 64 << 20
-"""Bytes that are asked for at once, in each lane."""
 
 RUN = 8
 """The most blocks of one request."""
@@ -56,30 +51,27 @@ More than may be on their way, so that there are always as many: what comes out 
 DEADLINE = 90.0
 """Seconds for which a reader waits for a block. The retries of storage end before."""
 
+_LONG, _REMEMBERED = 5.0, 3.0
+"""Seconds: who has waited that long for an error does not wait again when it asks within the other. The kernel asks twice for the
+first page of a read-ahead that fails."""
+
 _ACTIVE = 2.0  # seconds for which a content counts as being read
-
-
-class _Lane:
-    """Threads, and the bytes that they may have on their way."""
-
-    def __init__(self, threads: int, name: str) -> None:
-        self.workers = Workers(threads, name)
-        self.budget = Budget(IN_FLIGHT)
 
 
 class _Fetch:
     """Neighbouring blocks on their way: who waits, and what came."""
 
-    __slots__ = ("blocks", "done", "entry", "error", "first", "lane", "last", "request")
+    __slots__ = ("begun", "blocks", "done", "entry", "error", "first", "lane", "last", "request")
 
     def __init__(self, entry: Entry, first: int, last: int) -> None:
         self.entry = entry
         self.first = first
         self.last = last
+        self.begun = trio.current_time()
         self.done = trio.Event()
         self.blocks: list[Buffer] | None = None
         self.error: Exception | None = None
-        self.lane: _Lane
+        self.lane: Lane
         self.request: Request
 
 
@@ -89,12 +81,12 @@ class Pipeline:
     def __init__(self, reader: Reader, nursery: trio.Nursery, deadline: float = DEADLINE) -> None:
         self._reader = reader
         self._deadline = deadline
-        self._network = _Lane(MAX_FETCHES, "artfs-fetch")
-        self._disk = _Lane(MAX_DISK_READS, "artfs-disk")
+        self._lanes = Lanes()
         self._fetches: dict[tuple[ContentKey, int], _Fetch] = {}
         self._read_ahead = ReadAhead()
         self._active: dict[ContentKey, float] = {}
         self._completing: set[ContentKey] = set()
+        self._failures: LRUCache[tuple[ContentKey, int], tuple[float, Exception]] = LRUCache(1024)
         nursery.start_soon(self._live)
 
     async def _live(self) -> None:
@@ -104,13 +96,12 @@ class Pipeline:
         finally:
             for fetch in self._fetches.values():
                 fetch.done.set()
-            self._network.workers.close()
-            self._disk.workers.close()
+            self._lanes.close()
 
     @property
     def in_flight(self) -> int:
         """Return how many bytes are being fetched."""
-        return self._network.budget.in_use + self._disk.budget.in_use
+        return self._lanes.in_flight
 
     async def read(self, entry: Entry, offset: int, size: int) -> Buffer:
         """Return ``size`` bytes at ``offset``, fewer at the end of the file. Raises what `Reader.blocks` raises.
@@ -131,6 +122,7 @@ class Pipeline:
             length = min(end - number * BLOCK_SIZE, BLOCK_SIZE) - start
             piece = self._reader.peek(entry, number, start, length)
             if piece is None:
+                self._raise_again(entry, number)
                 if soon:  # before the wait, and after what is waited for
                     if self._is_wanted(entry, number):
                         self._start(entry, number, last, urgent=True)
@@ -149,12 +141,12 @@ class Pipeline:
         if entry.ref is None:
             return b""
         with _until(entry, self._deadline):
-            return await self._network.workers.run(partial(self._reader.read_unsized, entry, offset, size))
+            return await self._network(entry).workers.run(partial(self._reader.read_unsized, entry, offset, size))
 
     def prepare(self, entry: Entry) -> None:
         """Get ready to read a remote file that was opened: what proves it comes while the reader makes up its mind."""
         if entry.size > BLOCK_SIZE and not self._reader.is_prepared(entry):
-            self._network.workers.submit(partial(self._reader.prepare, entry), lambda *_: None)
+            self._network(entry).workers.submit(partial(self._reader.prepare, entry), lambda *_: None)
 
     def is_remote(self, entry: Entry) -> bool:
         """Whether the bytes of an entry come over a network."""
@@ -162,7 +154,7 @@ class Pipeline:
 
     async def state(self, entry: Entry) -> tuple[str, str]:
         """Return what `Reader.state` says of an entry."""
-        return await self._disk.workers.run(partial(self._reader.state, entry))
+        return await self._lanes.disk.workers.run(partial(self._reader.state, entry))
 
     def prefetch(self, entries: Iterable[Entry]) -> None:
         """Fetch remote files of one block that will be opened soon."""
@@ -187,6 +179,15 @@ class Pipeline:
             raise UnreachableError("the mount is ending")
         return memoryview(fetch.blocks[number - fetch.first])[start : start + length]
 
+    def _raise_again(self, entry: Entry, number: int) -> None:
+        """Raise the error that somebody has just waited long for."""
+        at, error = self._failures.get((content_key(entry), number), (-math.inf, None))
+        if error is not None and trio.current_time() - at < _REMEMBERED:
+            raise error
+
+    def _network(self, entry: Entry) -> Lane:
+        return self._lanes.of(self._reader.service(entry))
+
     async def _wait(self, fetch: _Fetch) -> None:
         fetch.lane.budget.promote(fetch.request)
         if not fetch.done.is_set():
@@ -209,15 +210,17 @@ class Pipeline:
         for number in range(first, end + 1):
             self._fetches[content_key(entry), number] = fetch
         if here and not self._reader.is_local(entry):
-            self._ask(fetch, self._disk, self._reader.cached_blocks, self._read_cached, urgent=urgent)
+            self._ask(fetch, self._lanes.disk, self._reader.cached_blocks, self._read_cached, urgent=urgent)
         else:
-            self._ask(fetch, self._disk if here else self._network, self._reader.blocks, self._end, urgent=urgent)
+            self._ask(
+                fetch, self._lanes.disk if here else self._network(entry), self._reader.blocks, self._end, urgent=urgent
+            )
         return fetch
 
     def _ask(
         self,
         fetch: _Fetch,
-        lane: _Lane,
+        lane: Lane,
         read: Callable[[Entry, int, int], list[Buffer] | None],
         end: Callable[[_Fetch, list[Buffer] | None, Exception | None], None],
         *,
@@ -235,14 +238,17 @@ class Pipeline:
     def _read_cached(self, fetch: _Fetch, blocks: list[Buffer] | None, error: Exception | None) -> None:
         """Take blocks out of the cache; if they are not there any more, or damaged, they come over the network."""
         if blocks is None and error is None:
-            self._ask(fetch, self._network, self._reader.blocks, self._end, urgent=True)
+            self._ask(fetch, self._network(fetch.entry), self._reader.blocks, self._end, urgent=True)
         else:
             self._end(fetch, blocks, error)
 
     def _end(self, fetch: _Fetch, blocks: list[Buffer] | None, error: Exception | None) -> None:
         fetch.blocks, fetch.error = blocks, error
+        now, key = trio.current_time(), content_key(fetch.entry)
         for number in range(fetch.first, fetch.last + 1):
-            del self._fetches[content_key(fetch.entry), number]
+            del self._fetches[key, number]
+            if error is not None and now - fetch.begun > _LONG:
+                self._failures[key, number] = now, error
         fetch.done.set()
         if self._reader.needs_completion(fetch.entry):
             self._complete(fetch.entry)
@@ -259,7 +265,7 @@ class Pipeline:
             if error is not None and not isinstance(error, ArtfsError):  # the reader has logged the others
                 log.error("%s could not be completed", entry.path, exc_info=error)
 
-        self._disk.workers.submit(partial(self._reader.complete, entry), done)
+        self._lanes.disk.workers.submit(partial(self._reader.complete, entry), done)
 
     # Ahead ------------------------------------------------------------------------------------------------------
 

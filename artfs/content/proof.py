@@ -80,6 +80,7 @@ class Prover:
         self._lock = threading.Lock()
         self._lists: LRUCache[ContentKey, bytes] = LRUCache(_LISTS_BYTES, getsizeof=len)
         self._loading: dict[ContentKey, threading.Lock] = {}
+        self._kept = True  # whether the last list could be kept: what prevents it is logged once
 
     def try_prove(self, entry: Entry, number: int, data: Buffer) -> bool | None:
         """Prove a block from memory alone; None if its block list has to be read first."""
@@ -155,8 +156,10 @@ class Prover:
     def _keep(self, entry: Entry, blocks: bytes) -> None:
         try:
             self._derived.put(entry.blob, [blocks])
+            self._kept = True
         except OSError as error:
-            log.warning("the block list of %s cannot be kept: %s", describe(entry), error)
+            log.log(logging.WARNING if self._kept else logging.DEBUG, "block lists cannot be kept: %s", error)
+            self._kept = False
 
     def _named(self, entry: Entry) -> bytes | None:
         """Read the block list that the manifest names; None if there is none, or it is damaged."""

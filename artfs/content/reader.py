@@ -53,6 +53,10 @@ class Reader:
         """Whether reading an entry costs no network."""
         return self._origins.is_local(entry)
 
+    def service(self, entry: Entry) -> str:
+        """Name the service that has the bytes of a remote entry."""
+        return self._origins.service(entry)
+
     # Without waiting --------------------------------------------------------------------------------------------
 
     def peek(self, entry: Entry, number: int, offset: int, size: int) -> Buffer | None:
@@ -120,6 +124,10 @@ class Reader:
             if kept is not None:
                 return kept
             found = self._remote.blocks(entry, lambda: self._open(entry).source, first, last)
+        except NotFoundError as error:
+            if entry.ref is not None:
+                raise
+            raise self._missing(entry) from error
         except IntegrityError:
             self._damaged(entry, first)
             raise

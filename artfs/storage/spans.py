@@ -26,6 +26,9 @@ READ_TIMEOUT = "20s"
 
 REQUEST_TIMEOUT = "120s"
 
+BUSY_PAUSE = 1.0
+"""Seconds for which a service that says that it is asked too much (429, 503) is left alone. obstore does not give its Retry-After."""
+
 TOKEN_CODES = frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired"})
 """Codes of refusals that S3 gives the status 400."""
 
@@ -138,6 +141,7 @@ def _refused(locator: Locator, text: str) -> PermissionDeniedError:
 
 
 def _error_of(locator: Locator, text: str) -> ArtfsError | PastEndError:
+    pause = None
     status, code, kind = _STATUS.search(text), _CODE.search(text), _KIND.search(text)
     match int(status[1]) if status else 0:
         case 400 if "performing HEAD" in text or (code and code[1] in TOKEN_CODES):  # to HEAD there is no code
@@ -153,4 +157,5 @@ def _error_of(locator: Locator, text: str) -> ArtfsError | PastEndError:
             reason = _REASONS.get(kind[1] if kind else "", first.partition(": ")[2] or "there was no answer")
         case number:
             reason = f"status {number}{f', {code[1]}' if code else ''}"
-    return UnreachableError(f"{shown(locator.uri)} cannot be reached: {reason}")
+            pause = BUSY_PAUSE if number in {429, 503} else None
+    return UnreachableError(f"{shown(locator.uri)} cannot be reached: {reason}", retry_after=pause)

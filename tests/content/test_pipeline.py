@@ -6,10 +6,13 @@ import pytest
 import trio
 import trio.testing
 
-from artfs.content.pipeline import MAX_DISK_READS, Pipeline
+from artfs.content import pipeline as pipeline_module
+from artfs.content.lanes import MAX_DISK_READS, MAX_FETCHES
+from artfs.content.pipeline import Pipeline
 from artfs.errors import IntegrityError, UnreachableError
 from artfs.model.entry import BLOCK_SIZE, Entry
 from artfs.model.paths import parse_entry_path
+from tests.content.fakes import reference
 
 DATA = random.Random(3).randbytes(3 * BLOCK_SIZE + 5)
 damage = pytest.mark.expects_warning("is damaged or missing")
@@ -183,3 +186,37 @@ async def test_readers_are_let_go_when_the_mount_ends(store, reader):
             readers.start_soon(read)
             await trio.testing.wait_all_tasks_blocked()
             mount.cancel_scope.cancel()
+
+
+async def test_who_has_waited_long_for_an_error_does_not_wait_again_at_once(store, pipeline, monkeypatch):
+    monkeypatch.setattr(pipeline_module, "_LONG", -1.0)
+    entry = store.add("f", DATA, listed=True)
+    store.failure = UnreachableError("the store does not answer")
+    with pytest.raises(UnreachableError, match="does not answer"):
+        await pipeline.read(entry, BLOCK_SIZE, 4)
+    store.failure = None
+    with pytest.raises(UnreachableError, match="does not answer"):
+        await pipeline.read(entry, BLOCK_SIZE, 4)
+    assert store.blocks_read(entry) == [1]
+    assert bytes(await pipeline.read(entry, 0, 4)) == DATA[:4]
+    monkeypatch.setattr(pipeline_module, "_REMEMBERED", 0.0)
+    assert bytes(await pipeline.read(entry, BLOCK_SIZE, 4)) == DATA[BLOCK_SIZE:][:4]
+
+
+async def test_a_service_that_hangs_does_not_delay_another(store, reader, nursery):
+    store.local = False
+    pipeline = Pipeline(reader, nursery)
+    healthy = store.add("healthy", b"healthy")
+    hanging = [reference(f"{number}", f"s3://dead/{number}", b"%d" % number) for number in range(100)]
+    for number, entry in enumerate(hanging):
+        store.blobs[entry.ref] = bytearray(b"%d" % number)
+    with store.held():
+        async with trio.open_nursery() as readers:
+            for entry in hanging:
+                readers.start_soon(pipeline.read, entry, 0, 4)
+            await reads_arrived(store, MAX_FETCHES)
+            await trio.testing.wait_all_tasks_blocked()
+            readers.start_soon(pipeline.read, healthy, 0, 4)
+            await reads_arrived(store, 1)
+            assert store.blocks_read(healthy) == [0]
+            readers.cancel_scope.cancel()

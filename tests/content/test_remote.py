@@ -5,7 +5,7 @@ import random
 import pytest
 
 from artfs.content import remote as remote_module
-from artfs.errors import IntegrityError, UnreachableError
+from artfs.errors import IntegrityError, NotFoundError, UnreachableError
 from artfs.model.entry import BLOCK_SIZE
 from tests.content.fakes import FakeStore, reference
 
@@ -226,3 +226,19 @@ def test_a_store_that_is_away_is_no_damage(store, reader):
     assert bytes(reader.block(entry, 0)) == DATA[:BLOCK_SIZE]
     store.failure = None
     assert content(reader, entry) == DATA
+
+
+@damage
+def test_a_blob_that_is_not_in_the_store_is_damage_and_a_reference_that_leads_nowhere_is_not(
+    store, reader, monkeypatch
+):
+    def gone(*_):
+        raise NotFoundError("it is not there")
+
+    entry, link = store.add("f", DATA, listed=True), reference("r", "s3://bucket/r", DATA)
+    store.blobs[link.ref] = bytearray(DATA)
+    monkeypatch.setattr("tests.content.fakes.FakeSource.read", gone)  # as services say it: at the first read
+    with pytest.raises(IntegrityError, match="missing in the store"):
+        reader.block(entry, 0)
+    with pytest.raises(NotFoundError):
+        reader.block(link, 0)
