@@ -19,7 +19,7 @@ class Request:
 
     def __init__(self, size: int, begin: Callable[[], None], *, urgent: bool) -> None:
         self.size = size
-        self.begin = begin
+        self.begin: Callable[[], None] | None = begin  # until it is granted: who asks is often held by it
         self.urgent = urgent
         self.granted = False
 
@@ -63,6 +63,8 @@ class Budget:
                 request = waiting.popleft()
                 self._free -= request.size
                 request.granted = True
-                request.begin()
+                begin, request.begin = request.begin, None
+                if begin is not None:
+                    begin()
             if waiting:
                 return  # a patient one must not take what an urgent one waits for

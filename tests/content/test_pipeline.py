@@ -1,5 +1,6 @@
 """The asynchronous read path: one fetch for each block, nobody waits for what is there, errors reach everybody."""
 
+import gc
 import random
 
 import pytest
@@ -220,3 +221,23 @@ async def test_a_service_that_hangs_does_not_delay_another(store, reader, nurser
             await reads_arrived(store, 1)
             assert store.blocks_read(healthy) == [0]
             readers.cancel_scope.cancel()
+
+
+async def test_what_was_fetched_is_given_back_without_the_garbage_collector(store, pipeline):
+    def fetches():
+        return sum(type(found) is pipeline_module._Fetch for found in gc.get_objects())
+
+    entry = store.add("f", DATA, listed=True)
+    gc.collect()
+    gc.disable()
+    try:
+        before = fetches()
+        for number in range(3):
+            await pipeline.read(entry, number * BLOCK_SIZE, 10)
+        with trio.fail_after(30):
+            while pipeline.in_flight:
+                await trio.sleep(0)
+        await trio.testing.wait_all_tasks_blocked()
+        assert fetches() == before
+    finally:
+        gc.enable()
