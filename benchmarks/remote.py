@@ -183,8 +183,10 @@ def sequential(bench: Bench) -> None:
 
 
 def first_byte(bench: Bench) -> None:
-    """Read the first bytes of a cold big file, against a ranged GET of its first MiB: both over a connection that is there, and both
-    of objects that the server has to look up on its disk."""
+    """Read the first bytes of a cold big file, against a ranged GET of its first MiB.
+
+    Both go over a connection that is there, and to an object that the server has to look up on its disk.
+    """
     key = prepare_big(bench)
     prepare_small(bench)
     ratios, times = [], []
