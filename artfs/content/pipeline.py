@@ -37,8 +37,7 @@ log = logging.getLogger(__name__)
 RUN = 8
 """The most blocks of one request."""
 
-_DISK_RUN = 2
-
+_DISK_RUN = 2  # the same on this machine, where a sequential reader is to have all cores verify
 LOCAL_WINDOW = 16
 """Blocks that are read ahead of a sequential reader of what is on this machine."""
 

@@ -80,7 +80,3 @@ class ReadAhead:
             if cursor.next - SLACK <= first <= cursor.next + SLACK:
                 return cursor
         return None
-
-    def streams(self) -> int:
-        """Return how many contents are being read, as far as is remembered."""
-        return len(self._contents)
