@@ -14,7 +14,7 @@ demo: setup ## Run the main job on a temporary mount, showing each command and i
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" scripts/demo.sh
 
 test: setup ## Run the tests, with real mounts
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile
 
 check: setup ## Lint, format, types, walls between the packages, spelling
 	.venv/bin/ruff check .
