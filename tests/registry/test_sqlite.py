@@ -3,6 +3,8 @@
 import os
 import sqlite3
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import inspect
@@ -10,6 +12,7 @@ from sqlalchemy import inspect
 from artfs.errors import IntegrityError, InvalidInputError, NoSpaceError, SchemaError, UnreachableError
 from artfs.registry.sql import migrations, schema
 from artfs.registry.sql.registry import open_registry
+from artfs.registry.sql.sqlite import sqlite_engine
 from tests.registry.making import aliases, commit, everything, indices, manifest, new
 from tests.registry.processes import COMMITTER, KILLED, results, start, start_ready, tell
 
@@ -263,3 +266,19 @@ def test_a_committer_that_is_killed_at_any_time_loses_nothing_that_it_was_told_i
     assert aliases(registry) == {"best": found[-1], "latest": found[-1]}
     assert execute(path, "PRAGMA integrity_check") == [("ok",)]
     assert commit(registry, "next").aliases == ("latest",)
+
+
+def test_many_may_begin_to_use_a_new_database_at_once(tmp_path):
+    def begin(url, gate):
+        gate.wait()
+        engine = sqlite_engine(url)
+        try:
+            with engine.connect().execution_options(artfs_writing=True) as connection, connection.begin():
+                connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS t (x)")
+        finally:
+            engine.dispose()
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(150):
+            gate = threading.Barrier(8, timeout=30)
+            list(pool.map(begin, [f"sqlite:///{tmp_path}/{number}.sqlite"] * 8, [gate] * 8))
