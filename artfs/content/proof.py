@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from cachetools import LRUCache
 
-from artfs.errors import ArtfsError, IntegrityError
+from artfs.errors import ArtfsError, IntegrityError, UnreachableError
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.entry import BLOCK_SIZE
 from artfs.model.reference import FILE_SCHEME, redact, uri_scheme
@@ -173,6 +173,8 @@ class Prover:
                 blocks = bytes(source.read(0, length + 1))
             finally:
                 source.close()
+        except UnreachableError:
+            raise  # it may be had later: nothing is served without it
         except ArtfsError as error:
             log.warning("block list %s of blob %s cannot be read, deriving it: %s", name, entry.blob, error)
             return None

@@ -146,7 +146,7 @@ class Remote:
         """Fetch blocks in one request, and keep those that are what they should be. Proven ones are written behind the reader's back."""
         data = self._read(entry, source, first, last)
         blocks = self._prover.list_of(entry) if is_provable(entry) else None  # on its way since the file was opened
-        if blocks is None and is_provable(entry) and (entry.size <= SMALL or self._strict):  # the list is damaged
+        if blocks is None and self._only_proven(entry):  # the list that the manifest names is damaged or gone
             self._fetch_whole(entry, source, file)
             blocks = self._prover.list_of(entry)
         for number in range(first, last + 1):

@@ -242,3 +242,18 @@ def test_a_blob_that_is_not_in_the_store_is_damage_and_a_reference_that_leads_no
         reader.block(entry, 0)
     with pytest.raises(NotFoundError):
         reader.block(link, 0)
+
+
+@pytest.mark.expects_warning("deriving it")
+@damage
+def test_where_the_named_block_list_is_damaged_nothing_is_served_before_the_whole_is_proven(
+    store, new_reader, all_is_big
+):
+    entry = store.add("f", DATA, listed=True)
+    store.flip(entry.block_list, 3)
+    assert bytes(new_reader().block(entry, 0)) == DATA[:BLOCK_SIZE]
+    other = store.add("g", DATA[::-1], listed=True)
+    store.flip(other.block_list, 3)
+    store.flip(other.blob, len(DATA) - 1)
+    with pytest.raises(IntegrityError, match="do not match"):
+        new_reader().block(other, 0)
