@@ -174,7 +174,7 @@ class Transaction:
         """Return up to ``limit`` blocks last used before a time (or after it), those not used for longest first."""
         query = f"""
             SELECT file, name, size, number FROM blocks LEFT JOIN files ON file = id
-            WHERE used {">" if after else "<"} ? ORDER BY used LIMIT ?"""  # noqa: S608
+            WHERE used {">" if after else "<"} ? ORDER BY used LIMIT ?"""  # noqa: S608 - of two signs
         return [ColdBlock._make(row) for row in self._run(query, (stamp, limit)).fetchall()]
 
     def numbers(self, file: int) -> list[int]:
@@ -216,7 +216,7 @@ class Transaction:
         """Forget what an owner pins. Its blocks, which may have been set warm for being pinned, are used just now at most."""
         now = time.time_ns()
         files = "SELECT id FROM files WHERE name IN (SELECT name FROM pins WHERE owner = ?)"
-        self._run(f"UPDATE blocks SET used = ? WHERE used > ? AND file IN ({files})", (now, now, owner))  # noqa: S608
+        self._run(f"UPDATE blocks SET used = ? WHERE used > ? AND file IN ({files})", (now, now, owner))  # noqa: S608 - no input
         self._run("DELETE FROM pins WHERE owner = ?", (owner,))
 
     def recount(self) -> None:
