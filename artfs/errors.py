@@ -7,6 +7,7 @@ The tree::
     ├── NotFoundError             3
     ├── ExistsError               4
     ├── BusyError                 5   in use: open files, another owner, a mount with users
+    │   └── ConflictError         5   somebody else has changed the same thing meanwhile
     ├── PermissionDeniedError     6
     ├── ReadOnlyError             6   a committed version, or a mount with -o ro
     ├── IntegrityError            7   bytes that are not what the manifest names
@@ -15,10 +16,15 @@ The tree::
     ├── NoSpaceError              9
     ├── VersionDeletedError       3   a version deleted under its reader
     ├── NotSupportedError         2   this file system never does that
+    ├── ArtifactStatusError       2   an artifact that is not in the state for this (also an AttributeError)
+    │   ├── ArtifactNotLoggedError    it has to be logged first
+    │   └── ArtifactFinalizedError    it was logged, and cannot change any more
+    ├── WaitTimeoutError          8   what was waited for takes longer
     └── SchemaError               10  a registry or data file of another program version
 
 ``fuse/errnos.py`` maps the classes to errno, the CLI maps them to exit codes. A message names the reference, path or
-digest and what went wrong; ``hint`` says what to try.
+digest and what went wrong; ``hint`` says what to try. InvalidInputError and IntegrityError are also ValueErrors, and the errors of
+an artifact's state AttributeErrors, as code expects that was written for the W&B SDK.
 """
 
 from __future__ import annotations
@@ -35,7 +41,7 @@ class ArtfsError(Exception):
         self.hint = hint
 
 
-class InvalidInputError(ArtfsError):
+class InvalidInputError(ArtfsError, ValueError):
     """A value given by a user, a file or a peer cannot be accepted."""
 
     exit_code = 2
@@ -67,6 +73,10 @@ class BusyError(ArtfsError):
     exit_code = 5
 
 
+class ConflictError(BusyError):
+    """Somebody else has changed the same thing since it was looked at."""
+
+
 class PermissionDeniedError(ArtfsError):
     """The caller may not do this."""
 
@@ -79,7 +89,7 @@ class ReadOnlyError(ArtfsError):
     exit_code = 6
 
 
-class IntegrityError(ArtfsError):
+class IntegrityError(ArtfsError, ValueError):
     """Bytes do not match the digest that names them."""
 
     exit_code = 7
@@ -115,3 +125,23 @@ class SchemaError(ArtfsError):
     """A file was written by another version of artfs and cannot be used by this one."""
 
     exit_code = 10
+
+
+class ArtifactStatusError(ArtfsError, AttributeError):
+    """An artifact is not in the state that an attribute or a method needs. ``hasattr`` is false for such an attribute."""
+
+    exit_code = 2
+
+
+class ArtifactNotLoggedError(ArtifactStatusError):
+    """The artifact has to be logged before."""
+
+
+class ArtifactFinalizedError(ArtifactStatusError):
+    """The artifact was logged: its files cannot change any more."""
+
+
+class WaitTimeoutError(ArtfsError):
+    """What was waited for is not done in time. It goes on."""
+
+    exit_code = 8

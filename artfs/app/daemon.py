@@ -38,7 +38,9 @@ from artfs.vfs.commits import Commits
 from artfs.vfs.drafts import DraftTree
 from artfs.vfs.filesystem import FileSystem
 from artfs.vfs.inodes import Slots
+from artfs.vfs.lineage import Lineage
 from artfs.vfs.namespace import Kind, Namespace
+from artfs.vfs.processes import Processes
 from artfs.vfs.types import Inode, Owner
 from artfs.vfs.versions import Versions
 
@@ -46,11 +48,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from artfs.model.names import CollectionRef
-    from artfs.staging.drafts import Draft
+    from artfs.staging.drafts import Draft, Drafts
 
 log = logging.getLogger("artfs")
 
 _STATVFS_AGE = 5.0  # seconds
+_ORPHANS_INTERVAL = 10.0  # seconds between looks for commits whose process has died
+_LAST_USES_WAIT = 5.0  # seconds that the end of a mount waits for the registry to take the uses of versions
 
 
 class _DiskSpace:
@@ -77,7 +81,7 @@ class _DiskSpace:
 
 def build(
     services: Services, options: MountOptions, kernel: Kernel, nursery: trio.Nursery, socket: Path
-) -> tuple[FileSystem, Commits, DraftTree, Catalog]:
+) -> tuple[FileSystem, Commits, DraftTree, Catalog, Lineage]:
     """Put the file system of one mount together."""
     config, registry = services.config, services.registry
     owner = Owner(options.uid, options.gid, options.umask)
@@ -99,6 +103,7 @@ def build(
     drafts = DraftTree(pipeline, services.reader, commits.is_frozen, parent_of, owner)
     commits.gone = drafts.gone
     namespace = Namespace(catalog, registry, versions, kernel, has_drafts, owner, read_only=options.read_only)
+    lineage = Lineage(Processes(), registry, catalog)
     about = {
         "control": os.fsencode(socket),
         "pid": str(os.getpid()).encode(),
@@ -112,13 +117,14 @@ def build(
         catalog,
         registry,
         pipeline,
+        lineage,
         _DiskSpace(config.data_dir, nursery),
         owner,
         about,
         read_only=options.read_only,
         shared=options.allow_other,
     )
-    return filesystem, commits, drafts, catalog
+    return filesystem, commits, drafts, catalog, lineage
 
 
 def _adopt_drafts(services: Services) -> None:
@@ -139,7 +145,7 @@ async def run(config: Config, mountpoint: Path, options: MountOptions, announce:
         if not options.read_only:
             await trio.to_thread.run_sync(_adopt_drafts, services)
         async with trio.open_nursery() as background:
-            filesystem, commits, drafts, catalog = build(services, options, kernel, background, socket)
+            filesystem, commits, drafts, catalog, lineage = build(services, options, kernel, background, socket)
             listener = control.listen(socket)
             try:
                 async with mounted(filesystem, mountpoint, options):
@@ -151,19 +157,44 @@ async def run(config: Config, mountpoint: Path, options: MountOptions, announce:
                         commits,
                         drafts.handles.settle,
                         catalog,
+                        lineage,
                         kernel,
                         read_only=options.read_only,
                     )
                     background.start_soon(control.answer_all, listener, operations.table)
                     background.start_soon(_warm_up, services)
+                    background.start_soon(lineage.record)
                     commits.resume()
+                    if not options.read_only:
+                        background.start_soon(_finish_orphans, services.drafts, commits)
                     await serve(mountpoint, announce)
                 log.info("unmounted %s", mountpoint)
                 kernel.stop()
                 await commits.end()
+                lost = await lineage.flush(_LAST_USES_WAIT)
+                if lost:
+                    log.warning(
+                        "%d uses of versions by runs are not recorded: %s", lost, lineage.away or "no time left"
+                    )
             finally:
                 socket.unlink(missing_ok=True)
             background.cancel_scope.cancel()
+
+
+async def _finish_orphans(drafts: Drafts, commits: Commits) -> None:
+    """Look now and then for commits that a process has begun and can no longer finish, and go on with them."""
+    told = ""
+    while True:
+        await trio.sleep(_ORPHANS_INTERVAL)
+        try:
+            commits.resume(await trio.to_thread.run_sync(drafts.orphaned_commits))
+        except (ArtfsError, OSError) as error:
+            if str(error) != told:
+                log.warning("commits that nobody finishes cannot be looked for: %s", error)
+            told = str(error)
+        except Exception:  # a mistake of the program must not end the mount
+            log.exception("commits that nobody finishes are not looked for any more")
+            return
 
 
 async def _warm_up(services: Services) -> None:

@@ -1,4 +1,4 @@
-"""What a mount process does when its control socket is asked: status, refresh, stage, commit."""
+"""What a mount process does when its control socket is asked: status, refresh, stage, commit, record."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from artfs.model.names import (
     version_name,
 )
 from artfs.model.reference import redact
+from artfs.model.runs import parse_full_run
 from artfs.staging.drafts import Base
 from artfs.staging.journal import Journal
 from artfs.vfs.namespace import COMMIT_NAME, STAGING_NAME, Kind
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from artfs.staging.drafts import Draft
     from artfs.vfs.catalog import Catalog
     from artfs.vfs.commits import Commits, Job
+    from artfs.vfs.lineage import Lineage
 
+_RECORD_WAIT = 10.0  # seconds that a client waits for the registry to take the uses of versions
 _PROGRESS_INTERVAL = 0.1  # seconds between reports of a commit to the one who waits for it
 
 
@@ -52,6 +55,7 @@ class DaemonOperations:
         commits: Commits,
         settle: Callable[[Draft], Awaitable[None]],
         catalog: Catalog,
+        lineage: Lineage,
         kernel: Kernel,
         *,
         read_only: bool,
@@ -61,13 +65,20 @@ class DaemonOperations:
         self._commits = commits
         self._settle = settle
         self._catalog = catalog
+        self._lineage = lineage
         self._kernel = kernel
         self._read_only = read_only
 
     @property
     def table(self) -> Mapping[str, Operation]:
         """The operations by name."""
-        return {"status": self.status, "refresh": self.refresh, "stage": self.stage, "commit": self.commit}
+        return {
+            "status": self.status,
+            "refresh": self.refresh,
+            "stage": self.stage,
+            "commit": self.commit,
+            "record": self.record,
+        }
 
     async def status(self, _: Message) -> AsyncGenerator[Message, None]:
         """Say who serves the mount, how its registry, its cache and its services do, and which commits are under way."""
@@ -111,6 +122,11 @@ class DaemonOperations:
                 self._kernel.forget_name(place, os.fsencode(str(name)))
             self._kernel.forget_attr(place)
         yield {"result": {}}
+
+    async def record(self, _: Message) -> AsyncGenerator[Message, None]:
+        """Write down which runs have used which versions so far, and say how many of those uses the registry has not taken."""
+        waiting = await self._lineage.flush(_RECORD_WAIT)
+        yield {"result": {"waiting": waiting, "reason": self._lineage.away or None}}
 
     async def stage(self, request: Message) -> AsyncGenerator[Message, None]:
         """Make a draft, from a version (``ref``) or empty (``collection``)."""
@@ -169,12 +185,13 @@ class DaemonOperations:
     @staticmethod
     def _journal(draft: Draft, request: Message, aliases: tuple[str, ...]) -> Journal:
         """Return what the request asks for. The draft itself is as it was if the commit fails."""
-        kind, text, metadata = (request.get(name) for name in ("type", "description", "metadata"))
+        kind, text, metadata, run = (request.get(name) for name in ("type", "description", "metadata", "run"))
         return Journal(
             aliases=aliases,
             type=None if kind is None else parse_type(str(kind), draft.collection.collection),
             description=None if text is None else str(text),
             metadata=None if metadata is None else parse_metadata(metadata),
+            run=None if run is None else str(parse_full_run(str(run))),
         )
 
     @staticmethod

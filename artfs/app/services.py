@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from artfs.registry.port import ManifestFile, Registry, Version
     from artfs.staging.commit import Committer
     from artfs.staging.drafts import Base, Drafts
+    from artfs.staging.links import Links
     from artfs.storage.port import BlobStore
     from artfs.storage.resolver import References
 
@@ -118,15 +119,19 @@ class Services:
 
     def committer(self, on_step: Callable[[str], None] = lambda _: None) -> Committer:
         """Return what makes drafts versions."""
-        from artfs.content.targets import AllReferences
         from artfs.staging.commit import Committer
+
+        algorithm = Algorithm[self.config.algorithm]
+        keep = None if self.store.local else self._keep
+        return Committer(self.registry, self.store, self.links(), self.config.threads, algorithm, on_step, keep)
+
+    def links(self) -> Links:
+        """Return what gives the meaning of symlinks and references."""
+        from artfs.content.targets import AllReferences
         from artfs.staging.links import Links
 
         references = AllReferences(self.references, self.targets)
-        links = Links(self.registry, self.open_index, references, self.mountpoints)
-        algorithm = Algorithm[self.config.algorithm]
-        keep = None if self.store.local else self._keep
-        return Committer(self.registry, self.store, links, self.config.threads, algorithm, on_step, keep)
+        return Links(self.registry, self.open_index, references, self.mountpoints)
 
     def _keep(self, entry: Entry, path: Path, checksums: Sequence[bytes]) -> None:
         """Take a file whose bytes are in the store now into the cache, so that it need not be fetched."""

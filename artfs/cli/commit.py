@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ def command(
 
     With the content of `latest` there is nothing new to commit: that version is printed.
     """
+    from artfs.app.runs import current_run
+
     if resume:
         return _resume(config, as_json=as_json)
     if path is None:
@@ -50,6 +53,7 @@ def command(
         "type": type_,
         "description": description,
         "metadata": parse_metadata_option(metadata),
+        "run": None if (run := current_run(os.environ)) is None else str(run),
         "wait": not no_wait,
     }
     try:
@@ -82,7 +86,7 @@ def _place(path: str) -> tuple[MountInfo, str, str]:
 
 def _watch(live: MountInfo, message: dict[str, Any]) -> dict[str, Any]:
     from artfs.app.client import request
-    from artfs.cli.progress import bar
+    from artfs.app.progress import bar
 
     result: dict[str, Any] = {}
     told = None
@@ -102,8 +106,8 @@ def _watch(live: MountInfo, message: dict[str, Any]) -> dict[str, Any]:
 def _resume(config: Config, *, as_json: bool) -> int:
     """Finish the commits that were left in the data directory."""
     from artfs.app.client import refresh_all
+    from artfs.app.progress import watching
     from artfs.app.services import open_services
-    from artfs.cli.progress import watching
     from artfs.model.names import version_name
     from artfs.staging.progress import Progress
 

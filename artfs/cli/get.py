@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from artfs.cli.options import with_config
+from artfs.cli.options import warn, with_config
 from artfs.cli.umask import USER_UMASK
+from artfs.errors import ArtfsError
 
 if TYPE_CHECKING:
     from artfs.config import Config
+    from artfs.registry.port import Registry
 
 
 @click.command()
@@ -25,8 +28,8 @@ def command(config: Config, ref: str, directory: str, force: bool) -> None:
     Files that are there already with the right content are left alone, and so is everything that the version does not name. A file
     of the version that is there with other content is an error, unless --force is given.
     """
+    from artfs.app.progress import watching
     from artfs.app.services import open_services
-    from artfs.cli.progress import watching
     from artfs.content.export import export
     from artfs.model.names import parse_artifact_ref
     from artfs.staging.progress import Progress
@@ -37,7 +40,20 @@ def command(config: Config, ref: str, directory: str, force: bool) -> None:
         progress.begin("writing", index.file_count, index.size)
         with watching(progress):
             export(
-                map(services.targets.of, index.entries()), services.reader, Path(directory).absolute(), version.created_at, config.threads,
-                replace=force, umask=USER_UMASK, done=progress.advance,
+                index.entries(), services.reader, Path(directory).absolute(), version.created_at, config.threads,
+                replace=force, umask=USER_UMASK, done=progress.advance, target=services.targets.of,
             )  # fmt: skip
+        _record_use(services.registry, version.id)
     click.echo(directory)
+
+
+def _record_use(registry: Registry, version_id: str) -> None:
+    """Record the version as used by the run that this process belongs to. It is written out already: a failure is a warning."""
+    from artfs.app.runs import current_run, use_in_run
+
+    run = current_run(os.environ)
+    if run is not None:
+        try:
+            use_in_run(registry, run, version_id)
+        except ArtfsError as error:
+            warn([f"it is not recorded that run {run} used the version: {error.message}"])

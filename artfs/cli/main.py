@@ -25,9 +25,11 @@ COMMANDS = {
     "commit": "Make a draft a new version.",
     "put": "Log a directory or a file as a new version, without a mount.",
     "get": "Write a version out to a directory, without a mount.",
+    "run": "Run a command, and record what it reads and commits as its lineage.",
     "status": "Show the mounts, their registry, cache and commits.",
     "ls": "List entities, projects, collections, versions or files.",
     "show": "Show what is known of a version.",
+    "lineage": "Show what a version was made from, and what was made of it.",
     "alias": "Add, move or remove aliases of a version.",
     "rm": "Delete a version.",
 }

@@ -13,6 +13,7 @@ from artfs.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from artfs.config import Config
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -56,24 +57,30 @@ def warn(lines: Iterable[str]) -> None:
         click.echo(f"artfs: warning: {line}", err=True)
 
 
-def parse_metadata_option(text: str | None) -> dict[str, Any] | None:
-    """Parse ``--metadata``: JSON, or @FILE with JSON in it."""
+def given_settings(config: Config) -> dict[str, str]:
+    """Return the settings that the flags of this command give, as variables, so that a child process has them too."""
+    given = click.get_current_context().params
+    names = (flag.lstrip("-").replace("-", "_") for flag, _ in _SETTINGS)
+    return {f"ARTFS_{name.upper()}": str(getattr(config, name)) for name in names if given.get(name) is not None}
+
+
+def load_json_option(text: str, flag: str) -> object:
+    """Return the value of an option that is JSON, or @FILE with JSON in it."""
     from pathlib import Path
 
+    try:
+        return json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
+    except OSError as error:
+        raise InvalidInputError(f"{flag} {text}: {error.strerror}") from error
+    except ValueError as error:
+        raise InvalidInputError(f"{flag} is not JSON: {error}", hint=f"""as {flag} '{{"accuracy": 0.9}}'""") from error
+
+
+def parse_metadata_option(text: str | None) -> dict[str, Any] | None:
+    """Parse ``--metadata``: JSON, or @FILE with JSON in it."""
     from artfs.model.metadata import parse_metadata
 
-    if text is None:
-        return None
-    try:
-        if text.startswith("@"):
-            text = Path(text[1:]).read_text()
-        return parse_metadata(json.loads(text))
-    except OSError as error:
-        raise InvalidInputError(f"--metadata {text}: {error.strerror}") from error
-    except ValueError as error:
-        raise InvalidInputError(
-            f"--metadata is not JSON: {error}", hint="""as --metadata '{"accuracy": 0.9}'"""
-        ) from error
+    return None if text is None else parse_metadata(load_json_option(text, "--metadata"))
 
 
 def content_options(command: F) -> F:

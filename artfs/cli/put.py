@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,8 +47,9 @@ def command(
     and the version names its objects, which are read where they are.
     """
     from artfs.app.client import refresh_all
+    from artfs.app.progress import watching
+    from artfs.app.runs import current_run
     from artfs.app.services import open_services
-    from artfs.cli.progress import watching
     from artfs.model.names import LATEST, parse_alias, parse_artifact_ref, parse_collection, parse_type, version_name
     from artfs.staging.journal import Journal
     from artfs.staging.progress import Progress
@@ -70,13 +72,14 @@ def command(
                     draft.add_reference(_reference(source, name, checksum=not no_checksum, max_objects=max_objects))
                 else:
                     _fill(draft, source, config.threads, progress)
-                committer.freeze(draft, Journal(aliases=tuple(names)))
+                run = current_run(os.environ)
+                committer.freeze(draft, Journal(aliases=tuple(names), run=None if run is None else str(run)))
                 result = committer.run(draft, progress)
         except BaseException:
             if draft in services.drafts.owned() and not committer.is_frozen(draft):
                 draft.discard()
             elif draft in services.drafts.owned() and progress.cancelled.is_set():
-                warn(["interrupted: the next mount finishes the commit, or: artfs commit --resume"])
+                warn(["interrupted: a mount finishes the commit, or: artfs commit --resume"])
             raise
     warn(result.warnings)
     made = f"{result.version.collection}:{version_name(result.version.index)}"

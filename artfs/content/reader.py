@@ -19,6 +19,7 @@ from artfs.content.proof import block_count, block_length, content_key, describe
 from artfs.errors import IntegrityError, NotFoundError
 from artfs.model.digest import Digest
 from artfs.model.entry import BLOCK_SIZE
+from artfs.storage.files import FileSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -219,6 +220,18 @@ class Reader:
             finally:
                 for task in tasks:
                     task.cancel()
+
+    def share(self, entry: Entry, target: int) -> bool:
+        """Let an empty open file share the blocks that hold an entry on this machine, instead of a copy; False where that cannot be.
+
+        Nothing is proven: the caller compares the digest of what it has got. May block.
+        """
+        if entry.ref is not None or not entry.size:
+            return False
+        if not self._origins.is_local(entry):
+            return self._remote.share(entry, target)
+        source = self._open(entry).source
+        return isinstance(source, FileSource) and source.share(target)
 
     def close(self) -> None:
         """Wait until what was fetched is in the cache."""

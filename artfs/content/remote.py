@@ -26,6 +26,7 @@ from artfs.content.proof import block_count, cache_name, checksum_of, content_ke
 from artfs.errors import IntegrityError
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.entry import BLOCK_SIZE
+from artfs.storage.files import share_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,6 +100,21 @@ class Remote:
 
     def _file(self, entry: Entry) -> CacheFile:
         return self._cache.file(cache_name(entry), entry.size)
+
+    def share(self, entry: Entry, target: int) -> bool:
+        """Let an empty open file share the blocks of a content that is whole in the cache; False where that cannot be.
+
+        Other processes may evict from it meanwhile: the caller proves what it has got.
+        """
+        file = self._file(entry)
+        path = file.path if file.whole else None
+        if path is None:
+            return False
+        try:
+            with path.open("rb") as source:
+                return share_blocks(source.fileno(), target)
+        except OSError:
+            return False
 
     # Blocks -----------------------------------------------------------------------------------------------------
 

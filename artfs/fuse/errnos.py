@@ -15,6 +15,7 @@ import pyfuse3
 
 from artfs.errors import (
     ArtfsError,
+    ArtifactStatusError,
     BusyError,
     ExistsError,
     IntegrityError,
@@ -54,6 +55,7 @@ ERRNOS: dict[type[ArtfsError], int] = {
     NoSpaceError: errno.ENOSPC,
     NotSupportedError: errno.EOPNOTSUPP,
     SchemaError: errno.EIO,
+    ArtifactStatusError: errno.EINVAL,
     ArtfsError: errno.EIO,
 }
 

@@ -118,9 +118,10 @@ class Digest:
     def from_hex(cls, text: str, algorithm: Algorithm = Algorithm.MD5) -> Digest:
         """Parse the hex form used in file names; InvalidInputError if it is not one."""
         try:
-            digest = cls(algorithm, bytes.fromhex(text))
+            raw = bytes.fromhex(text)
         except ValueError as error:
             raise InvalidInputError(f"{text!r} is not a hex {algorithm.name} digest") from error
+        digest = cls(algorithm, raw)
         if digest.hex != text:  # fromhex takes capitals and white space
             raise InvalidInputError(f"{text!r} is not a hex {algorithm.name} digest")
         return digest

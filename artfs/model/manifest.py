@@ -176,6 +176,8 @@ class _Window:
                     raise InvalidInputError(f"manifest is not valid JSON, or too long: {error.msg}") from error
                 if not self._more():
                     raise InvalidInputError(f"manifest is not valid JSON: {error.msg}") from error
+            except InvalidInputError:
+                raise
             except RecursionError as error:
                 raise InvalidInputError("manifest is nested too deeply") from error
             except UnicodeEncodeError as error:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING
 
-from artfs.errors import InvalidInputError
+from artfs.errors import ConflictError, InvalidInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from artfs.model.entry import JsonValue
 
 MAX_KEYS = 100
@@ -25,6 +28,42 @@ def parse_metadata(value: object) -> dict[str, JsonValue]:
         raise InvalidInputError("metadata is nested too deeply") from error
     except UnicodeEncodeError as error:  # half a surrogate pair, which JSON can escape and nothing can write
         raise InvalidInputError(f"metadata has {error.object!r}, which is not valid Unicode") from error
+
+
+def merge_metadata(
+    seen: Mapping[str, JsonValue], wanted: Mapping[str, JsonValue], found: Mapping[str, JsonValue]
+) -> dict[str, JsonValue]:
+    """Return what metadata become when somebody who has ``seen`` some wants others, and ``found`` are there by now.
+
+    Each top-level key that was changed, added or removed is taken over; the other keys stay as found. ConflictError names a key
+    that somebody else has changed meanwhile to something else. More than `MAX_KEYS` together are InvalidInputError.
+    """
+    merged = dict(found)
+    for key in dict.fromkeys((*seen, *wanted)):
+        before, after, there = (_member(values, key) for values in (seen, wanted, found))
+        if _same(before, after) or _same(there, after):
+            continue
+        if not _same(there, before):
+            raise ConflictError(
+                f"metadata {key!r} was changed by somebody else meanwhile", hint="look at the version again, then change it"
+            )
+        if key in wanted:
+            merged[key] = wanted[key]
+        else:
+            del merged[key]
+    if len(merged) > MAX_KEYS:
+        raise InvalidInputError(f"metadata would have {len(merged)} keys: at most {MAX_KEYS} are allowed at the top")
+    return merged
+
+
+def _member(values: Mapping[str, JsonValue], key: str) -> tuple[JsonValue, ...]:
+    """Return a member, as what can also be missing."""
+    return (values[key],) if key in values else ()
+
+
+def _same(one: tuple[JsonValue, ...], other: tuple[JsonValue, ...]) -> bool:
+    """Whether both are the same JSON: 1 and true are not, though Python calls them equal."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _key(key: object) -> str:

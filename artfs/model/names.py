@@ -142,21 +142,52 @@ class ArtifactRef:
         return f"{self.collection}:{self.alias}"
 
 
-def parse_artifact_ref(text: str, default_entity: str) -> ArtifactRef:
-    """Parse ``[[entity/]project/]name[:alias]``; the defaults are given, `DEFAULT_PROJECT` and `LATEST`."""
+@dataclass(frozen=True, slots=True)
+class RunRef:
+    """A run by its full name. ``id`` is unique in the project."""
+
+    entity: str
+    project: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.entity}/{self.project}/{self.id}"
+
+
+def parse_run_id(text: str) -> str:
+    """Check the id of a run."""
+    if _PROJECT_FORBIDDEN.search(text):
+        raise InvalidInputError(f"run {text!r}: an id cannot contain any of / \\ # ? % :")
+    return _parse_component("run", text)
+
+
+def parse_run_ref(text: str, default_entity: str) -> RunRef:
+    """Parse ``[[entity/]project/]id``; also ``entity/project/runs/id``, as in the address of a page."""
+    parts = text.strip("/").split("/")
+    if len(parts) == 4 and parts[2] == "runs":
+        del parts[2]
+    if len(parts) > 3 or not all(parts):
+        raise InvalidInputError(f"{text!r} is not a run", hint="write entity/project/id")
+    project = parts[-2] if len(parts) > 1 else DEFAULT_PROJECT
+    entity = parts[0] if len(parts) > 2 else default_entity
+    return RunRef(parse_entity(entity), parse_project(project), parse_run_id(parts[-1]))
+
+
+def parse_artifact_ref(text: str, default_entity: str, default_project: str = DEFAULT_PROJECT) -> ArtifactRef:
+    """Parse ``[[entity/]project/]name[:alias]``; an alias that is left out is `LATEST`."""
     path, colon, alias = text.partition(":")
     if colon and not alias:
         raise InvalidInputError(f"{text!r}: nothing after the ':'", hint="write name:alias or name:v3")
-    return ArtifactRef(parse_collection_ref(path, default_entity), _parse_alias_or_version(alias or LATEST))
+    return ArtifactRef(parse_collection_ref(path, default_entity, default_project), _parse_alias_or_version(alias or LATEST))
 
 
-def parse_collection_ref(text: str, default_entity: str) -> CollectionRef:
+def parse_collection_ref(text: str, default_entity: str, default_project: str = DEFAULT_PROJECT) -> CollectionRef:
     """Parse ``[[entity/]project/]name``."""
     parts = text.split("/")
     if len(parts) > 3 or not all(parts):
         raise InvalidInputError(f"{text!r} is not a collection", hint="write entity/project/name")
     name = parts[-1]
-    project = parts[-2] if len(parts) > 1 else DEFAULT_PROJECT
+    project = parts[-2] if len(parts) > 1 else default_project
     entity = parts[0] if len(parts) > 2 else default_entity
     # Collections made elsewhere may have names that artfs would not make: only what a directory forbids is refused.
     return CollectionRef(parse_entity(entity), parse_project(project), _parse_component("collection", name))

@@ -1,4 +1,7 @@
-"""The values of a registry as JSON text and back, for who keeps answers on disk (`artfs.registry.remembered`)."""
+"""The values of a registry as JSON text and back, for who keeps answers on disk (`artfs.registry.remembered`).
+
+Fields that were added to a value later may be missing: an answer of an earlier program is as good as it was then.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ from artfs.model.digest import Algorithm, Digest
 from artfs.model.names import CollectionRef
 from artfs.registry.port import (
     AliasInfo,
+    CollectionInfo,
     CollectionKind,
     CollectionListing,
     ManifestFile,
     RunInfo,
+    RunState,
     State,
     Version,
     VersionInfo,
@@ -33,7 +38,7 @@ def _plain(value: object) -> object:
             return str(value)
         case datetime():
             return value.isoformat()
-        case State() | CollectionKind():
+        case State() | CollectionKind() | RunState():
             return value.value
         case Algorithm():
             return value.name
@@ -71,6 +76,21 @@ def decode_listing(text: str) -> CollectionListing:
     )
 
 
+def decode_collection_infos(text: str) -> list[CollectionInfo]:
+    """Return a list of collections."""
+    return [_collection_info(found) for found in _load(text)]
+
+
+def _collection_info(found: dict[str, Any]) -> CollectionInfo:
+    changed: dict[str, Any] = {
+        "ref": CollectionRef(**found["ref"]),
+        "kind": CollectionKind(found["kind"]),
+        "created_at": datetime.fromisoformat(found["created_at"]),
+        "updated_at": datetime.fromisoformat(found["updated_at"]),
+    }
+    return CollectionInfo(**{**found, **changed})
+
+
 def decode_version(text: str) -> Version:
     """Return a version."""
     return _version(_load(text))
@@ -98,7 +118,12 @@ def _version(found: dict[str, Any]) -> Version:
     return Version(**{**found, **changed})
 
 
-def decode_run(text: str) -> RunInfo | None:
+def decode_run(text: str) -> RunInfo:
+    """Return a run."""
+    return _run(_load(text))
+
+
+def decode_run_or_none(text: str) -> RunInfo | None:
     """Return a run, or none."""
     found = _load(text)
     return None if found is None else _run(found)
@@ -110,7 +135,15 @@ def decode_runs(text: str) -> list[RunInfo]:
 
 
 def _run(found: dict[str, Any]) -> RunInfo:
-    return RunInfo(**{**found, "created_at": datetime.fromisoformat(found["created_at"])})
+    finished = found.get("finished_at")
+    changed: dict[str, Any] = {
+        "created_at": datetime.fromisoformat(found["created_at"]),
+        "state": RunState(
+            found.get("state", RunState.FINISHED.value)
+        ),  # as `sql.migrations` has it for runs of that time
+        "finished_at": None if finished is None else datetime.fromisoformat(finished),
+    }
+    return RunInfo(**{**found, **changed})
 
 
 def _load(text: str) -> Any:  # noqa: ANN401 - JSON that `encode` wrote

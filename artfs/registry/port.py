@@ -14,6 +14,8 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from artfs.model.names import RunRef
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
@@ -46,9 +48,22 @@ class ManifestFile:
     size: int
 
 
+class RunState(enum.Enum):
+    """How a run is doing. ``CRASHED``: it ended without saying so. ``KILLED``: it was ended from outside."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CRASHED = "crashed"
+    KILLED = "killed"
+
+
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A run, as lineage shows it."""
+    """A run. ``metadata`` says where it ran: command, host, git commit; ``config`` is the user's own.
+
+    ``exit_code`` and ``finished_at`` are None until it has ended.
+    """
 
     id: str
     entity: str
@@ -56,11 +71,21 @@ class RunInfo:
     name: str
     job_type: str
     created_at: datetime
+    state: RunState = RunState.RUNNING
+    config: Mapping[str, JsonValue] = field(default_factory=dict, hash=False)
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict, hash=False)
+    exit_code: int | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def ref(self) -> RunRef:
+        """The name of the run in the registry."""
+        return RunRef(self.entity, self.project, self.id)
 
     @property
     def path(self) -> str:
         """``entity/project/id``."""
-        return f"{self.entity}/{self.project}/{self.id}"
+        return str(self.ref)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +115,42 @@ class Version:
     metadata: Mapping[str, JsonValue]
     aliases: tuple[str, ...]
     tags: tuple[str, ...]
+    created_at: datetime
+    updated_at: datetime
+    ttl_seconds: int | None = None
+
+    @property
+    def is_link(self) -> bool:
+        """Whether the version was looked up in a portfolio, where it is linked, not in the collection where it was logged."""
+        return self.collection != self.source
+
+
+@dataclass(frozen=True, slots=True)
+class VersionChange:
+    """What to change of a version; what is left out stays as it is.
+
+    ``description``, ``metadata`` and ``ttl_seconds`` are pairs: what the caller has seen, and what it shall be. Metadata are merged by
+    their top-level keys (`artfs.model.metadata.merge_metadata`). Aliases and tags are added and removed one by one.
+    """
+
+    description: tuple[str | None, str | None] | None = None
+    metadata: tuple[Mapping[str, JsonValue], Mapping[str, JsonValue]] | None = None
+    ttl_seconds: tuple[int | None, int | None] | None = None
+    add_aliases: tuple[str, ...] = ()
+    remove_aliases: tuple[str, ...] = ()
+    add_tags: tuple[str, ...] = ()
+    remove_tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """A collection in a list of them. ``version_count`` counts what is COMMITTED; ``type`` is None before the first version."""
+
+    ref: CollectionRef
+    kind: CollectionKind
+    type: str | None
+    description: str | None
+    version_count: int
     created_at: datetime
     updated_at: datetime
 
@@ -195,11 +256,11 @@ class Registry(Protocol):
     def versions(self, collection: CollectionRef) -> Sequence[Version]:
         """Return all COMMITTED versions by index; NotFoundError if there is no such collection."""
 
-    def logged_by(self, version_id: str) -> RunInfo | None:
-        """Return the run that logged a version."""
+    def collection_infos(self, entity: str, project: str) -> Sequence[CollectionInfo]:
+        """Return the collections of a project by name; NotFoundError if there is no such project."""
 
-    def used_by(self, version_id: str) -> Sequence[RunInfo]:
-        """Return the runs that used a version, oldest first."""
+    def links(self, version_id: str) -> Sequence[Version]:
+        """Return a version as each portfolio shows it that links it, by the names of the portfolios."""
 
     # Making places ----------------------------------------------------------------------------------------------
 
@@ -258,16 +319,61 @@ class Registry(Protocol):
     def set_metadata(self, ref: ArtifactRef, metadata: Mapping[str, JsonValue]) -> None:
         """Replace the metadata of a version; NotFoundError."""
 
+    def change_version(self, ref: ArtifactRef, change: VersionChange) -> Version:
+        """Change a version in one transaction, and return it as it is then; NotFoundError.
+
+        ConflictError, and nothing is changed, where somebody else has changed the same thing since the caller has seen it, to
+        something else than the caller wants. An alias is removed only if it is still of this version.
+        """
+
+    def set_collection_description(self, collection: CollectionRef, description: str | None) -> None:
+        """Replace the description of a collection; NotFoundError."""
+
     def delete_version(self, ref: ArtifactRef, *, delete_aliases: bool = False) -> Version:
         """Make a version DELETED, for ever; return it as it was. NotFoundError, BusyError if it has aliases."""
 
+    def link(self, version_id: str, portfolio: CollectionRef, aliases: Sequence[str]) -> Version:
+        """Link a COMMITTED version in a portfolio, and move ``latest`` and the aliases there to it, in one transaction.
+
+        The portfolio, and what it lies in, is made where missing, and has the type of its first version. A version that is linked
+        there already keeps its index. An index is never used again, not even after `unlink`. InvalidInputError if the collection
+        is a sequence that had versions, or has another type; NotFoundError, VersionDeletedError.
+        """
+
+    def unlink(self, ref: ArtifactRef) -> Version:
+        """Remove a link from its portfolio with its aliases there; return it as it was. The version itself stays.
+
+        NotFoundError; InvalidInputError if the collection is the one where the version was logged.
+        """
+
     # Lineage ----------------------------------------------------------------------------------------------------
+
+    def logged_by(self, version_id: str) -> RunInfo | None:
+        """Return the run that logged a version."""
+
+    def used_by(self, version_id: str) -> Sequence[RunInfo]:
+        """Return the runs that used a version, oldest use first."""
+
+    def run(self, ref: RunRef) -> RunInfo:
+        """Return a run; NotFoundError."""
+
+    def runs(self, entity: str, project: str) -> Sequence[RunInfo]:
+        """Return the runs of a project, oldest first; NotFoundError if there is no such project."""
+
+    def logged(self, ref: RunRef) -> Sequence[Version]:
+        """Return the COMMITTED versions that a run logged, oldest first, each as where it was logged; NotFoundError."""
+
+    def used(self, ref: RunRef) -> Sequence[Version]:
+        """Return the COMMITTED versions that a run used, first use first, each as where it was logged; NotFoundError."""
 
     def record_run(self, run: RunInfo) -> None:
         """Record a run, making its entity and project where missing; nothing if it is recorded already."""
 
+    def change_run(self, run: RunInfo) -> None:
+        """Replace all that is recorded of a run but when it was created; NotFoundError."""
+
     def record_logged(self, run: RunInfo, version_id: str) -> None:
-        """Record which run logged a version; the first one that says so stays; NotFoundError."""
+        """Record which run logged a version, and the run where it is not; the first one that says so stays; NotFoundError."""
 
     def record_use(self, run: RunInfo, version_id: str) -> None:
-        """Record that a run used a version; nothing if it is recorded already; NotFoundError."""
+        """Record that a run used a version, and the run where it is not; nothing if it is recorded already; NotFoundError."""

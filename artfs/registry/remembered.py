@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from artfs.model.entry import JsonValue
-    from artfs.model.names import ArtifactRef, CollectionRef
+    from artfs.model.names import ArtifactRef, CollectionRef, RunRef
     from artfs.registry.port import (
+        CollectionInfo,
         CollectionListing,
         ManifestFile,
         NewVersion,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         Reservation,
         RunInfo,
         Version,
+        VersionChange,
     )
 
 log = logging.getLogger(__name__)
@@ -241,15 +243,45 @@ class RememberedRegistry:
         question = f"versions {collection}"
         return self._read(question, lambda registry: list(registry.versions(collection)), codec.decode_versions)
 
+    def collection_infos(self, entity: str, project: str) -> Sequence[CollectionInfo]:
+        """Return the collections of a project."""
+        return self._read(
+            f"collection_infos {entity}/{project}",
+            lambda registry: list(registry.collection_infos(entity, project)),
+            codec.decode_collection_infos,
+        )
+
+    def links(self, version_id: str) -> Sequence[Version]:
+        """Return a version as each portfolio shows it that links it."""
+        question = f"links {version_id}"
+        return self._read(question, lambda registry: list(registry.links(version_id)), codec.decode_versions)
+
     def logged_by(self, version_id: str) -> RunInfo | None:
         """Return the run that logged a version."""
         question = f"logged_by {version_id}"
-        return self._read(question, lambda registry: registry.logged_by(version_id), codec.decode_run)
+        return self._read(question, lambda registry: registry.logged_by(version_id), codec.decode_run_or_none)
 
     def used_by(self, version_id: str) -> Sequence[RunInfo]:
         """Return the runs that used a version."""
         question = f"used_by {version_id}"
         return self._read(question, lambda registry: list(registry.used_by(version_id)), codec.decode_runs)
+
+    def run(self, ref: RunRef) -> RunInfo:
+        """Return a run."""
+        return self._read(f"run {ref}", lambda registry: registry.run(ref), codec.decode_run)
+
+    def runs(self, entity: str, project: str) -> Sequence[RunInfo]:
+        """Return the runs of a project."""
+        question = f"runs {entity}/{project}"
+        return self._read(question, lambda registry: list(registry.runs(entity, project)), codec.decode_runs)
+
+    def logged(self, ref: RunRef) -> Sequence[Version]:
+        """Return the versions that a run logged."""
+        return self._read(f"logged {ref}", lambda registry: list(registry.logged(ref)), codec.decode_versions)
+
+    def used(self, ref: RunRef) -> Sequence[Version]:
+        """Return the versions that a run used."""
+        return self._read(f"used {ref}", lambda registry: list(registry.used(ref)), codec.decode_versions)
 
     # Changes ----------------------------------------------------------------------------------------------------
 
@@ -309,13 +341,33 @@ class RememberedRegistry:
         """Replace the metadata of a version."""
         self._write(lambda registry: registry.set_metadata(ref, metadata))
 
+    def change_version(self, ref: ArtifactRef, change: VersionChange) -> Version:
+        """Change a version."""
+        return self._write(lambda registry: registry.change_version(ref, change))
+
+    def set_collection_description(self, collection: CollectionRef, description: str | None) -> None:
+        """Replace the description of a collection."""
+        self._write(lambda registry: registry.set_collection_description(collection, description))
+
     def delete_version(self, ref: ArtifactRef, *, delete_aliases: bool = False) -> Version:
         """Make a version DELETED."""
         return self._write(lambda registry: registry.delete_version(ref, delete_aliases=delete_aliases))
 
+    def link(self, version_id: str, portfolio: CollectionRef, aliases: Sequence[str]) -> Version:
+        """Link a version in a portfolio."""
+        return self._write(lambda registry: registry.link(version_id, portfolio, aliases))
+
+    def unlink(self, ref: ArtifactRef) -> Version:
+        """Remove a link from its portfolio."""
+        return self._write(lambda registry: registry.unlink(ref))
+
     def record_run(self, run: RunInfo) -> None:
         """Record a run."""
         self._write(lambda registry: registry.record_run(run))
+
+    def change_run(self, run: RunInfo) -> None:
+        """Replace what is recorded of a run."""
+        self._write(lambda registry: registry.change_run(run))
 
     def record_logged(self, run: RunInfo, version_id: str) -> None:
         """Record which run logged a version."""

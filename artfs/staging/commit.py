@@ -3,7 +3,8 @@
 The steps: scan, hash, reserve, bind, adopt, store the manifest, publish, discard. `freeze` journals the commit before the
 first of them; `run` may be repeated after a crash at any point, because every step is idempotent: hashes are remembered, a
 reservation belongs to the draft's id, a file that has become a blob is bound to its entry first, publishing again finds
-the version published. The draft is removed last, by one rename.
+the version published. The run that the journal names is recorded when there is a version, and the draft is removed last, by one
+rename.
 Blobs come before the manifest, the manifest before the version: who sees a version can read all of it.
 """
 
@@ -21,7 +22,8 @@ from artfs.model.digest import Algorithm, Digest
 from artfs.model.manifest import encode_manifest
 from artfs.model.names import LATEST, parse_alias, version_name
 from artfs.model.paths import EntryPath, parse_entry_path
-from artfs.registry.port import ManifestFile, NewVersion
+from artfs.model.runs import run_or_none
+from artfs.registry.port import ManifestFile, NewVersion, VersionChange
 from artfs.staging.gathered import Gathered, check
 from artfs.staging.hashing import Hashed, hash_files, unchanged
 from artfs.staging.journal import Journal
@@ -144,7 +146,7 @@ class Committer:
         journal = self._begin(draft)
         description = draft.description if journal.description is None else journal.description
         metadata = draft.metadata if journal.metadata is None else journal.metadata
-        content = self._gather(draft, entries, progress)
+        content = self._gather(draft, entries, progress, may_be_empty=journal.empty)
         reservation = self._registry.reserve(
             NewVersion(
                 client_id=journal.client_id,
@@ -182,12 +184,37 @@ class Committer:
             warnings += (f"nothing new: the content is that of {version.collection}:{version_name(version.index)}",)
             if description is not None or metadata:
                 warnings += ("its description and metadata were not recorded: set them on that version instead",)
+        warnings += self._record_run(journal, version)
+        version = self._mark(journal, version, created=created)
         draft.discard()
         self._on_step("discarded")
         progress.begin("done")
         return CommitResult(version, created, warnings, content.hashed_now)
 
-    def _gather(self, draft: Draft, entries: Gathered, progress: Progress) -> _Content:
+    def _mark(self, journal: Journal, version: Version, *, created: bool) -> Version:
+        """Give the version the tags and the ttl that were asked for."""
+        ttl = journal.ttl_seconds if created else None
+        if not journal.tags and ttl is None:
+            return version
+        ref = version.collection.at(version_name(version.index))
+        wanted = None if ttl is None else (version.ttl_seconds, ttl)
+        return self._registry.change_version(ref, VersionChange(ttl_seconds=wanted, add_tags=journal.tags))
+
+    def _record_run(self, journal: Journal, version: Version) -> tuple[str, ...]:
+        """Record which run logged the version. The version is there: only a registry that is away is a reason to try again."""
+        run = run_or_none(journal.run)
+        if run is None:
+            return ()
+        try:
+            self._registry.record_logged(self._registry.run(run), version.id)
+        except UnreachableError:
+            raise
+        except ArtfsError as error:
+            return (f"it is not recorded that run {run} logged the version: {error.message}",)
+        self._on_step("logged")
+        return ()
+
+    def _gather(self, draft: Draft, entries: Gathered, progress: Progress, *, may_be_empty: bool) -> _Content:
         """Find out what the version will hold, and put it into ``entries``."""
         found = scan(draft.tree, progress)
         copies = self._resolve(draft, found, entries, progress)
@@ -200,7 +227,7 @@ class Committer:
             own = chain(by_path.values(), (dataclasses.replace(by_path[target], path=path) for path, target in copies))
         entries.add_own(own)
         totals = check(entries.lines(), self._algorithm)
-        if not totals.count:
+        if not totals.count and not may_be_empty:
             raise InvalidInputError("the draft is empty", hint="write files into it first")
         self._on_step("hashed")
         return _Content(hashed, totals, found.warnings(), count)

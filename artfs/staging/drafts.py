@@ -1,16 +1,16 @@
 """Drafts on disk: made, owned, renamed, discarded.
 
 ``<root>/<registry id>/<draft id>/`` holds ``lock``, ``draft.sqlite``, ``tree/``, and while it is committed ``ballast``, and perhaps
-``gathered.sqlite``. Whoever holds the lock (flock) owns the draft; the kernel lets go of it when the process ends, however it ends,
-and the next process takes the draft over. A draft gets its name by a rename when it is whole and loses it by a rename before it is
-removed, so what a crash leaves is either a draft or rubbish.
+``gathered.sqlite``. Whoever holds the lock (`artfs.staging.locks`) owns the draft; the kernel lets go of it when the process ends,
+however it ends. The next mount takes the draft over; a commit that was begun, a running mount does (`Drafts.orphaned_commits`).
+A draft gets its name by a rename when it is whole and loses it by a rename before it is removed, so what a crash leaves is either a
+draft or rubbish.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import shutil
@@ -20,11 +20,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from artfs.errors import ExistsError, IntegrityError, NoSpaceError, NotFoundError, UnreachableError
+from artfs.errors import ArtfsError, ExistsError, IntegrityError, NoSpaceError, NotFoundError, UnreachableError
 from artfs.model.digest import Digest
 from artfs.model.names import CollectionRef
 from artfs.registry.port import ManifestFile
 from artfs.staging.database import DraftDatabase
+from artfs.staging.locks import DraftLock, take
 from artfs.staging.overlay import Overlay
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+JOURNAL_KEY = "commit"  # of the database: what the draft is to become, while it is frozen
+
 _NEW, _TRASH = ".new-", ".trash-"
+_DATABASE, _BALLAST = "draft.sqlite", "ballast"
 _BALLAST_SIZE = 256 << 10  # bytes: some pages in the logs of the draft's database and the registry's
 
 
@@ -65,14 +69,18 @@ class Draft:
     """A draft that this process owns. Its properties are kept in its database."""
 
     def __init__(
-        self, directory: Path, lock: int, open_base: Callable[[Base], ManifestIndex], forget: Callable[[Draft], None]
+        self,
+        directory: Path,
+        lock: DraftLock,
+        open_base: Callable[[Base], ManifestIndex],
+        forget: Callable[[Draft], None],
     ) -> None:
         self.id = directory.name
         self.directory = directory
         self._lock = lock
         self._forget = forget
-        self._ballast = directory / "ballast"
-        self.database = DraftDatabase(directory / "draft.sqlite")
+        self._ballast = directory / _BALLAST
+        self.database = DraftDatabase(directory / _DATABASE)
         about = cast("dict[str, str] | None", self.database.get("draft"))
         if about is None:
             raise IntegrityError(f"draft {directory} is damaged: it does not say what it is")
@@ -99,6 +107,13 @@ class Draft:
     def rename(self, name: str) -> None:
         """Give the draft another name."""
         self.database.set("name", name)
+
+    def aim(self, collection: CollectionRef) -> None:
+        """Let the draft become a version of another collection."""
+        about = cast("dict[str, JsonValue]", self.database.get("draft"))
+        place = {"entity": collection.entity, "project": collection.project, "collection": collection.collection}
+        self.database.set("draft", {**about, **place})
+        self.collection = collection
 
     @property
     def type(self) -> str | None:
@@ -151,6 +166,10 @@ class Draft:
         """Whether the draft is the work of one command, and rubbish if that ended before it was frozen."""
         return bool(self.database.get("transient"))
 
+    @transient.setter
+    def transient(self, value: bool) -> None:
+        self.database.set("transient", value or None)
+
     def hold_space(self) -> None:
         """Take the space on the disk that giving up a commit needs, before the commit begins to fill it; NoSpaceError."""
         try:
@@ -170,16 +189,18 @@ class Draft:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the draft was committed, discarded, or given to another process."""
-        return self._lock < 0
+        """Whether the draft was committed, discarded, or belongs to another process: to the parent of this one, in a forked child."""
+        return not self._lock.is_held
 
     def give_space(self) -> None:
         """Give back what `hold_space` took."""
         self._ballast.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove the draft and everything in it."""
+        """Remove the draft and everything in it; nothing in a forked child, whose parent owns it."""
         self._forget(self)
+        if self.is_gone:
+            return
         trash = self.directory.with_name(_TRASH + self.id)
         self.directory.rename(trash)
         self.release()
@@ -188,9 +209,7 @@ class Draft:
     def release(self) -> None:
         """Let go of the draft: another process may own it now."""
         self.database.close()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._lock.release()
 
 
 class Drafts:
@@ -201,6 +220,8 @@ class Drafts:
         self._open_base = open_base
         self._guard = threading.Lock()
         self._owned: dict[str, Draft] = {}
+        self._ordinary: set[str] = set()  # drafts of others that were looked at: not transient, which never changes
+        self._damaged: set[str] = set()  # those that the log has told of
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def owned(self) -> list[Draft]:
@@ -219,7 +240,9 @@ class Drafts:
         try:
             new.mkdir(mode=0o700)
             (new / "tree").mkdir(mode=0o755)
-            lock = _lock(new)
+            lock = take(new)
+            if lock is None:
+                raise UnreachableError(f"a draft that was being made in {new} was removed", hint="try again")
             self._describe(new, collection, name, base, transient=transient)
             directory = new.rename(self._directory / draft_id)
         except OSError as error:
@@ -230,7 +253,7 @@ class Drafts:
 
     @staticmethod
     def _describe(new: Path, collection: CollectionRef, name: str, base: Base | None, *, transient: bool) -> None:
-        with contextlib.closing(DraftDatabase(new / "draft.sqlite")) as database, database.transaction():
+        with contextlib.closing(DraftDatabase(new / _DATABASE)) as database, database.transaction():
             about: dict[str, JsonValue] = {
                 "entity": collection.entity,
                 "project": collection.project,
@@ -262,33 +285,76 @@ class Drafts:
             with self._guard:
                 if directory.name in self._owned:
                     continue
-            lock = _lock(directory)
-            if lock < 0:
+            lock = take(directory)
+            if lock is None:
                 continue
             if directory.name.startswith((_NEW, _TRASH)):
-                os.close(lock)
+                lock.release()
                 remove_tree(directory)
                 continue
-            try:
-                draft = self._own(directory, lock)
-            except (
-                IntegrityError,
-                NotFoundError,
-                UnreachableError,
-            ) as error:  # must not keep the other drafts, and the mount, away
-                log.error("the draft in %s is left alone: %s; its files are in tree/ there", directory, error)  # noqa: TRY400
+            draft = self._adopt(directory, lock)
+            if draft is not None:
+                taken.append(draft)
+        return taken
+
+    def orphaned_commits(self) -> list[Draft]:
+        """Take over the drafts that no process owns and whose commit was begun, and return them.
+
+        What a command left that ended before its commit was begun is removed. Every other draft is left alone: it is locked for a
+        moment, once, to see what it is. Safe to call again and again while other processes make drafts, and begin and end commits.
+        """
+        taken = []
+        for directory in sorted(self._directory.iterdir()):
+            name = directory.name
+            with self._guard:
+                skip = name in self._owned or name.startswith((_NEW, _TRASH))  # those may be in the making
+            if skip or (name in self._ordinary and not (directory / _BALLAST).exists()):
                 continue
-            if draft.transient and draft.database.get("commit") is None:
-                draft.discard()
+            lock = take(directory)
+            if lock is None:
+                continue
+            if self._is_ordinary(directory):
+                self._ordinary.add(name)
+                lock.release()
+                continue
+            draft = self._adopt(directory, lock)
+            if draft is None:
+                self._ordinary.add(name)
             else:
                 taken.append(draft)
         return taken
 
-    def _own(self, directory: Path, lock: int) -> Draft:
+    @staticmethod
+    def _is_ordinary(directory: Path) -> bool:
+        """Whether a draft is neither being committed nor the work of one command. One that cannot be read is left alone, too."""
+        if not (directory / _DATABASE).exists():
+            return True
+        try:
+            with contextlib.closing(DraftDatabase(directory / _DATABASE)) as database:
+                return database.get(JOURNAL_KEY) is None and not database.get("transient")
+        except ArtfsError as error:
+            log.debug("the draft in %s is left alone: %s", directory, error)
+            return True
+
+    def _adopt(self, directory: Path, lock: DraftLock) -> Draft | None:
+        """Own a draft that nobody owned. None if it is damaged, which must not keep the others away, or was rubbish."""
+        try:
+            draft = self._own(directory, lock)
+        except (IntegrityError, NotFoundError, UnreachableError) as error:
+            level = logging.DEBUG if directory.name in self._damaged else logging.ERROR
+            log.log(level, "the draft in %s is left alone: %s; its files are in tree/ there", directory, error)
+            self._damaged.add(directory.name)
+            return None
+        if draft.transient and draft.database.get(JOURNAL_KEY) is None:
+            draft.discard()
+            return None
+        return draft
+
+    def _own(self, directory: Path, lock: DraftLock) -> Draft:
         try:
             draft = Draft(directory, lock, self._open_base, self._drop)
         except BaseException:
-            os.close(lock)
+            lock.release()
             raise
         with self._guard:
             self._owned[draft.id] = draft
@@ -303,23 +369,6 @@ class Drafts:
         for draft in self.owned():
             self._drop(draft)
             draft.release()
-
-
-def _lock(directory: Path) -> int:
-    """Return the descriptor of a lock that is held now; -1 if somebody else holds it, or the draft is gone."""
-    try:
-        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except (FileNotFoundError, NotADirectoryError):
-        return -1
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return -1
-    if not directory.exists():  # discarded between the two
-        os.close(descriptor)
-        return -1
-    return descriptor
 
 
 def remove_tree(directory: Path) -> None:

@@ -19,13 +19,13 @@ from artfs.model.digest import Algorithm, Digest
 from artfs.model.entry import BLOCK_SIZE, Entry, file_extra
 from artfs.model.manifest import decode_entry, encode_entry
 from artfs.model.paths import parse_entry_path
+from artfs.staging.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from artfs.staging.drafts import Draft
     from artfs.staging.items import Item
-    from artfs.staging.progress import Progress
 
 _BATCH_FILES = 256  # files in one task of a thread
 _BATCH_BYTES = 64 << 20  # bytes after which a task is given out
@@ -60,9 +60,9 @@ def hash_files(
         results += batch
         unsaved += batch
         if len(unsaved) >= _SAVE_FILES:
-            _save(draft, unsaved)
+            remember(draft, unsaved)
             unsaved = []
-    _save(draft, unsaved)
+    remember(draft, unsaved)
     return results, len(todo)
 
 
@@ -176,7 +176,14 @@ def _load(draft: Draft) -> dict[str, tuple[tuple[int, ...], Entry, bytes]]:
     }
 
 
-def _save(draft: Draft, batch: Iterable[Hashed]) -> None:
+def hash_one(draft: Draft, item: Item, algorithm: Algorithm) -> Hashed:
+    """Return a file with its entry, which nobody remembers yet; see `hash_files`."""
+    size = min(item.size, BLOCK_SIZE)
+    return _hash_file(draft, item, algorithm, Progress(), memoryview(bytearray(size)))
+
+
+def remember(draft: Draft, batch: Iterable[Hashed]) -> None:
+    """Keep results in the draft's database, so that a commit need not hash these files again."""
     rows = [
         (os.fsencode(one.item.path), encode_entry(one.entry), one.blocks or None, *_identity(one.item)) for one in batch
     ]

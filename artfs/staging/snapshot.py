@@ -24,7 +24,7 @@ from artfs.errors import (
 from artfs.storage.files import clone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from artfs.staging.drafts import Draft
     from artfs.staging.progress import Progress
@@ -44,7 +44,7 @@ def fill(draft: Draft, source: Path, threads: int, progress: Progress) -> None:
 
     def copy(file: Path, path: str, size: int) -> None:
         progress.check()
-        _copy(file, Path(draft.tree.local_path(path)), progress)
+        copy_file(file, Path(draft.tree.local_path(path)), progress.check)
         progress.advance(1, size)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="artfs-copy") as pool:
@@ -83,9 +83,10 @@ def _walk(directory: Path, prefix: str, above: set[str], draft: Draft) -> Iterat
             raise InvalidInputError(f"{file} is a device, a socket or a fifo")
 
 
-def _copy(source: Path, target: Path, progress: Progress) -> None:
+def copy_file(source: Path, target: Path, check: Callable[[], None] = lambda: None) -> None:
+    """Copy a file with its mode and times to a new one. ``check`` is called now and then, and may raise to give up."""
     try:
-        clone(source, target, progress.check)
+        clone(source, target, check)
         found = source.stat()
         target.chmod(stat.S_IMODE(found.st_mode) | 0o400)
         os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))

@@ -70,6 +70,10 @@ class FileSource:
             return None
         return bytes(buffer) if count == size else None
 
+    def share(self, target: int) -> bool:
+        """Let an empty open file share the blocks of this one; False where the file systems cannot."""
+        return share_blocks(self._descriptor, target)
+
     def close(self) -> None:
         """Close the file."""
         if self._descriptor >= 0:
@@ -207,10 +211,17 @@ def clone(source: Path, target: Path, check: Callable[[], None] = lambda: None) 
     ``check`` is called before each piece, and may raise to give up.
     """
     with source.open("rb") as reader, target.open("xb") as writer:
-        try:
-            fcntl.ioctl(writer, _FICLONE, reader.fileno())
-        except OSError:  # another file system, or one without reflinks
+        if not share_blocks(reader.fileno(), writer.fileno()):
             _copy_bytes(reader.fileno(), writer.fileno(), check)
+
+
+def share_blocks(source: int, target: int) -> bool:
+    """Give an empty open file the content of another one without copying it; False: another file system, or one without reflinks."""
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    return True
 
 
 def _copy_bytes(reader: int, writer: int, check: Callable[[], None]) -> None:

@@ -22,7 +22,7 @@ from artfs.storage.gcs_session import GcsSession, converted
 from artfs.storage.port import Locator, ObjectInfo
 from artfs.storage.renewal import Renewing
 from artfs.storage.replies import Head, PastEndError, at_end, changed, check_head, check_length, span_of
-from artfs.storage.spans import nameable, read_span
+from artfs.storage.spans import usable, read_span
 from artfs.storage.spool import opened, spooled
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class GcsObjects:
         _number(locator.uri, pinned.version)
 
         def ask(session: GcsSession) -> Buffer:
-            if nameable(key):
+            if usable(key):
                 return read_span(session.store(bucket), key, pinned, start, end)
             return _read_by_client(session.client, bucket, key, pinned, start, end)
 

@@ -231,6 +231,8 @@ def _converted(uri: str) -> Iterator[None]:
 
     try:
         yield
+    except ArtfsError:
+        raise
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
         raise _no_url(uri) from None
     except requests.exceptions.TooManyRedirects:

@@ -32,7 +32,7 @@ from artfs.storage.replies import (
     unquote_etag,
 )
 from artfs.storage.s3_session import S3Session, converted
-from artfs.storage.spans import describe_object, nameable, read_span
+from artfs.storage.spans import describe_object, usable, read_span
 from artfs.storage.spool import opened, spooled
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class S3Objects:
         bucket, key = split_object(locator.uri, "s3")
 
         def ask(session: S3Session) -> Buffer:
-            if nameable(key):
+            if usable(key):
                 return read_span(session.store(bucket), key, locator, start, end)
             return _read_by_boto(session.client, bucket, key, locator, start, end)
 
@@ -118,7 +118,7 @@ class S3Objects:
         locator = Locator(uri, version=version)
 
         def ask(session: S3Session) -> ObjectInfo:
-            if nameable(key):
+            if usable(key):
                 return describe_object(session.store(bucket), key, locator)
             arguments = {} if version is None else {"VersionId": version}
             with converted(uri):

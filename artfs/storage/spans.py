@@ -1,12 +1,14 @@
 """Read and describe objects of S3 and GCS through obstore, outside of the interpreter lock.
 
-Failures become errors of artfs here; nothing is retried. obstore cannot name every key (`nameable`): others are left to the library
-of the service.
+Failures become errors of artfs here; nothing is retried. obstore cannot name every key (`usable`): others are left to the library
+of the service. Its threads do not survive a fork: a child of a process that has used it, such as a worker of a DataLoader, would wait
+for them for ever, so there the library of the service does everything (`usable`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -46,9 +48,26 @@ _REASONS = {
 _UNNAMEABLE = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]")
 
 
-def nameable(key: str) -> bool:
-    """Whether obstore can name a key. It drops slashes at the ends, and refuses empty parts, dots and control characters."""
-    return not _UNNAMEABLE.search(key)
+class _Threads:
+    """Whether the threads of obstore run in this process."""
+
+    started = lost = False
+
+    def forked(self) -> None:
+        """Note that this is a child: threads stay behind in the parent."""
+        self.lost = self.lost or self.started
+
+
+_threads = _Threads()
+os.register_at_fork(after_in_child=_threads.forked)
+
+
+def usable(key: str) -> bool:
+    """Whether obstore can read a key, in this process.
+
+    It drops slashes at the ends of keys, and refuses empty parts, dots and control characters.
+    """
+    return not _threads.lost and not _UNNAMEABLE.search(key)
 
 
 def client_options(user_agent: str, *, allow_http: bool, authorities: bytes | None = None) -> dict[str, Any]:
@@ -71,6 +90,7 @@ def read_span(store: Any, key: str, locator: Locator, start: int, end: int) -> B
     """
     import obstore
 
+    _threads.started = True
     options: dict[str, Any] = {"range": (start, end)}
     if locator.etag is not None:
         options["if_match"] = f'"{locator.etag}"'
@@ -87,6 +107,7 @@ def describe_object(store: Any, key: str, locator: Locator) -> ObjectInfo:  # no
     """Return what the service says of an object, or of the version that the locator names; the errors are those of the port."""
     import obstore
 
+    _threads.started = True
     options: dict[str, Any] = {"head": True}
     if locator.version is not None:
         options["version"] = locator.version

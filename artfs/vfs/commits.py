@@ -21,7 +21,7 @@ from artfs.staging.progress import CommitInterrupted, Progress
 from artfs.vfs.namespace import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from artfs.staging.commit import CommitResult, Committer
     from artfs.staging.drafts import Base, Draft, Drafts
@@ -123,9 +123,9 @@ class Commits:
         self._committer.freeze(draft, replace(wanted, name=name))
         return self._launch(draft, name, wanted.aliases)
 
-    def resume(self) -> None:
-        """Go on with the commits that an earlier process left."""
-        for draft in self._drafts.owned():
+    def resume(self, drafts: Iterable[Draft] | None = None) -> None:
+        """Go on with the commits that another process left: of these drafts, else of all that this process owns."""
+        for draft in () if self._ending.is_set() else self._drafts.owned() if drafts is None else drafts:
             journal = Journal.load(draft)
             if journal is not None and draft.id not in self._jobs:
                 log.info("resuming the commit of draft %r of %s", draft.name, draft.collection)

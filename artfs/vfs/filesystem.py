@@ -2,8 +2,8 @@
 
 Three parts own inodes: `Namespace` the upper levels, `Versions` the committed trees, `DraftTree` the drafts. What
 crosses from one to another is decided here: a name in ``.staging/`` or ``.commit/``, and the rename that starts a
-commit. Also here: ``-o ro``, and what another user may do under ``allow_other``. Methods take and return plain values;
-errors are `ArtfsError` or `OSError`.
+commit. Also here: ``-o ro``, what another user may do under ``allow_other``, and whose opens and commits are lineage.
+Methods take and return plain values; errors are `ArtfsError` or `OSError`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from artfs.vfs.catalog import Catalog
     from artfs.vfs.commits import Commits
     from artfs.vfs.drafts import DraftTree
+    from artfs.vfs.lineage import Lineage
     from artfs.vfs.namespace import Namespace, Node
     from artfs.vfs.types import Change, Owner
     from artfs.vfs.versions import Versions
@@ -49,6 +50,7 @@ class FileSystem:
         catalog: Catalog,
         registry: Registry,
         pipeline: Pipeline,
+        lineage: Lineage,
         statvfs: Callable[[], os.statvfs_result],
         owner: Owner,
         about: Mapping[str, bytes],
@@ -63,6 +65,7 @@ class FileSystem:
         self._catalog = catalog
         self._registry = registry
         self._pipeline = pipeline
+        self._lineage = lineage
         self.statvfs = statvfs
         self._about = about
         self._read_only = read_only
@@ -237,7 +240,7 @@ class FileSystem:
                 raise OSError(errno.EXDEV, "a draft belongs to its collection")
             draft = self._commits.find(node.collection, old)
             if new_node.kind is Kind.COMMIT:
-                await self._commit(draft, new)
+                await self._commit(draft, new, caller)
             else:
                 self._rename_draft(draft, parse_draft(new))
         elif node.kind in _STAGING_PLACES or new_node.kind in _STAGING_PLACES:
@@ -253,7 +256,7 @@ class FileSystem:
             raise ExistsError(f"{draft.collection} has a draft {name!r} already")
         draft.rename(name)
 
-    async def _commit(self, draft: Draft, name: str) -> None:
+    async def _commit(self, draft: Draft, name: str, caller: Caller) -> None:
         """Start the commit of a draft: a name other than its own is an alias for the version."""
         aliases = [] if name == draft.name else [parse_alias(name)]
         try:
@@ -261,7 +264,8 @@ class FileSystem:
         except BusyError as error:
             draft.error = error.message  # a rename can only say EBUSY: the draft says which files
             raise
-        self._commits.start(draft, name, Journal(aliases=tuple(aliases)))
+        run = await self._lineage.run_of(caller.pid) if caller.uid in self._writers else None
+        self._commits.start(draft, name, Journal(aliases=tuple(aliases), run=None if run is None else str(run)))
 
     # Files ------------------------------------------------------------------------------------------------------
 
@@ -276,6 +280,9 @@ class FileSystem:
             raise IsADirectoryError(errno.EISDIR, "is a directory")
         opened = await self._versions.open(ino, flags)
         await self._check(ino, caller, os.R_OK)
+        version_id = self._versions.version_of_file(ino)
+        if version_id is not None and caller.uid in self._writers:  # anybody can claim to belong to any run
+            await self._lineage.opened(caller.pid, version_id)
         return opened
 
     async def create(self, parent: Inode, name: bytes, flags: int, mode: int, caller: Caller) -> tuple[Opened, Attr]:

@@ -113,6 +113,10 @@ class Versions:
         """Return the reference of the version whose root an inode is."""
         return None if ino & NUMBER_MASK else self._version_of(ino).ref
 
+    def version_of_file(self, ino: Inode) -> str | None:
+        """Return the id of the version that a file is an entry of; None for the hidden files."""
+        return None if ino & NUMBER_MASK >= META_ARTIFACT else self._version_of(ino).id
+
     # Names and attributes ---------------------------------------------------------------------------------------
 
     async def lookup(self, parent: Inode, name: bytes) -> Attr | Negative:

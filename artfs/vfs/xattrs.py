@@ -127,8 +127,9 @@ def _text(name: str, value: bytes) -> str:
 
 
 def _metadata(value: bytes) -> dict[str, JsonValue]:
+    text = _text("metadata", value)
     try:
-        parsed = json.loads(_text("metadata", value))
+        parsed = json.loads(text)
     except ValueError as error:
         raise InvalidInputError(f"user.artfs.metadata is not JSON: {error}") from error
     return parse_metadata(parsed)

@@ -27,6 +27,7 @@ TABLE = {
     "ExistsError": "EEXIST",
     "NotEmptyError": "ENOTEMPTY",
     "BusyError": "EBUSY",
+    "ConflictError": "EBUSY",
     "PermissionDeniedError": "EACCES",
     "ReadOnlyError": "EROFS",
     "IntegrityError": "EIO",
@@ -35,6 +36,10 @@ TABLE = {
     "NoSpaceError": "ENOSPC",
     "NotSupportedError": "EOPNOTSUPP",
     "SchemaError": "EIO",
+    "ArtifactStatusError": "EINVAL",
+    "ArtifactNotLoggedError": "EINVAL",
+    "ArtifactFinalizedError": "EINVAL",
+    "WaitTimeoutError": "EIO",
 }
 
 

@@ -4,22 +4,22 @@ Clients that share one `FakeData` are clients of one registry, as processes that
 """
 
 import json
-import threading
 import uuid
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 
 from artfs.errors import (
     BusyError,
+    ConflictError,
     ExistsError,
     InvalidInputError,
     NotEmptyError,
     NotFoundError,
     VersionDeletedError,
 )
+from artfs.model.metadata import merge_metadata
 from artfs.model.names import LATEST, CollectionRef, version_index
 from artfs.registry.port import (
     AliasInfo,
+    CollectionInfo,
     CollectionKind,
     CollectionListing,
     Reservation,
@@ -27,84 +27,13 @@ from artfs.registry.port import (
     Version,
     VersionInfo,
 )
+from tests.registry.fake_data import Collection, Content, FakeData, encoded, recordable
+from tests.registry.fake_lineage import FakeLineage
 
 DEFAULT_TYPE = "dataset"
-MAX_SIZE = (1 << 63) - 1
 
 
-@dataclass
-class _Content:
-    """A version, wherever it is shown."""
-
-    id: str
-    client_id: str
-    source: CollectionRef
-    source_index: int
-    new: object
-    description: str | None
-    metadata: str
-    commit_hash: str
-    created_at: datetime
-    updated_at: datetime
-    state: State = State.PENDING
-    manifest: object = None
-
-
-@dataclass
-class _Collection:
-    created_at: datetime
-    updated_at: datetime
-    kind: CollectionKind = CollectionKind.SEQUENCE
-    type: str | None = None
-    members: dict[int, _Content] = field(default_factory=dict)
-    aliases: dict[str, tuple[int, datetime]] = field(default_factory=dict)
-
-
-@dataclass
-class FakeData:
-    """What is recorded."""
-
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    lock: threading.RLock = field(default_factory=threading.RLock)
-    time: datetime = datetime(2024, 1, 1, tzinfo=UTC)
-    entities: set[str] = field(default_factory=set)
-    projects: set[tuple[str, str]] = field(default_factory=set)
-    collections: dict[CollectionRef, _Collection] = field(default_factory=dict)
-    by_client: dict[str, _Content] = field(default_factory=dict)
-    by_id: dict[str, _Content] = field(default_factory=dict)
-    runs: dict[tuple[str, str, str], object] = field(default_factory=dict)
-    logged: dict[str, object] = field(default_factory=dict)
-    used: dict[str, list] = field(default_factory=dict)
-
-    def now(self):
-        """Return a time later than any before."""
-        self.time += timedelta(microseconds=1)
-        return self.time
-
-
-def _recordable(*values):
-    """Refuse what no database records."""
-    for value in values:
-        match value:
-            case str():
-                try:
-                    value.encode()
-                except UnicodeEncodeError as error:
-                    raise InvalidInputError(f"{value!r} cannot be recorded: {error}") from error
-            case int() if value > MAX_SIZE:
-                raise InvalidInputError(f"{value} cannot be recorded: it is too large")
-            case CollectionRef():
-                _recordable(value.entity, value.project, value.collection)
-
-
-def _json(metadata):
-    try:
-        return json.dumps(dict(metadata), allow_nan=False)
-    except ValueError as error:
-        raise InvalidInputError(f"metadata cannot be recorded: {error}") from error
-
-
-class FakeRegistry:
+class FakeRegistry(FakeLineage):
     """The port of a registry, in memory."""
 
     def __init__(self, default_entity="me", data=None):
@@ -118,21 +47,10 @@ class FakeRegistry:
     def close(self):
         pass
 
-    # What the port cannot do yet --------------------------------------------------------------------------------
-
     def make_portfolio(self, collection, kind, versions):
-        """Make a portfolio of artifacts of a type, with links to versions, by id, at v0, v1, ..."""
-        with self._data.lock:
-            self._data.projects.add((collection.entity, collection.project))
-            self._data.entities.add(collection.entity)
-            time = self._data.now()
-            self._data.collections[collection] = _Collection(
-                time,
-                time,
-                CollectionKind.PORTFOLIO,
-                kind,
-                {index: self._data.by_id[version] for index, version in enumerate(versions)},
-            )
+        """Link versions, by id, at v0, v1, ... of a new portfolio; they are of the type."""
+        for version in versions:
+            assert self.link(version, collection, []).type == kind
 
     # What exists ------------------------------------------------------------------------------------------------
 
@@ -156,10 +74,9 @@ class FakeRegistry:
     def listing(self, collection):
         with self._data.lock:
             found = self._collection(collection)
-            published = any(content.state != State.PENDING for content in found.members.values())
             return CollectionListing(
                 found.kind,
-                found.type if published else None,
+                self._shown_type(found),
                 found.created_at,
                 found.updated_at,
                 tuple(VersionInfo(content.id, index, content.created_at) for index, content in self._committed(found)),
@@ -171,7 +88,7 @@ class FakeRegistry:
             return self._version(ref.collection, self._find(ref))
 
     def version_by_id(self, version_id):
-        _recordable(version_id)
+        recordable(version_id)
         with self._data.lock:
             content = self._data.by_id.get(version_id)
             if content is not None and content.state == State.DELETED:
@@ -184,25 +101,44 @@ class FakeRegistry:
         with self._data.lock:
             return [self._version(collection, index) for index, _ in self._committed(self._collection(collection))]
 
-    def logged_by(self, version_id):
+    def collection_infos(self, entity, project):
         with self._data.lock:
-            return self._data.logged.get(version_id)
+            return [
+                CollectionInfo(
+                    ref,
+                    found.kind,
+                    self._shown_type(found),
+                    found.description,
+                    len(self._committed(found)),
+                    found.created_at,
+                    found.updated_at,
+                )
+                for ref in (CollectionRef(entity, project, name) for name in self.collections(entity, project))
+                for found in [self._data.collections[ref]]
+            ]
 
-    def used_by(self, version_id):
+    def links(self, version_id):
+        recordable(version_id)
         with self._data.lock:
-            return list(self._data.used.get(version_id, []))
+            return [
+                self._version(ref, index)
+                for ref, found in sorted(self._data.collections.items(), key=lambda item: str(item[0]).split("/"))
+                if found.kind == CollectionKind.PORTFOLIO
+                for index, content in self._committed(found)
+                if content.id == version_id
+            ]
 
     # Making places ----------------------------------------------------------------------------------------------
 
     def create_entity(self, entity):
-        _recordable(entity)
+        recordable(entity)
         with self._data.lock:
             if entity in self._data.entities:
                 raise ExistsError(f"the entity {entity!r} exists")
             self._data.entities.add(entity)
 
     def create_project(self, entity, project):
-        _recordable(entity, project)
+        recordable(entity, project)
         with self._data.lock:
             if entity != self.default_entity:
                 self._require_entity(entity)
@@ -211,7 +147,7 @@ class FakeRegistry:
             self._make_project(entity, project)
 
     def create_collection(self, collection):
-        _recordable(collection)
+        recordable(collection)
         with self._data.lock:
             self._require_project(collection.entity, collection.project)
             if collection in self._data.collections:
@@ -227,21 +163,22 @@ class FakeRegistry:
 
     def remove_project(self, entity, project):
         with self._data.lock:
-            if self.collections(entity, project) or any(key[:2] == (entity, project) for key in self._data.runs):
+            if self.collections(entity, project) or self.runs(entity, project):
                 raise NotEmptyError(f"the project {entity}/{project} has collections or runs")
             self._data.projects.remove((entity, project))
 
     def remove_collection(self, collection):
         with self._data.lock:
-            if self._collection(collection).members:
+            found = self._collection(collection)
+            if found.members or found.links_made:
                 raise NotEmptyError(f"the collection {collection} has, or had, versions")
             del self._data.collections[collection]
 
     # Commit -----------------------------------------------------------------------------------------------------
 
     def reserve(self, new):
-        _recordable(new.client_id, new.collection, new.type, new.digest, new.size, new.file_count, new.description)
-        metadata = _json(new.metadata)
+        recordable(new.client_id, new.collection, new.type, new.digest, new.size, new.file_count, new.description)
+        metadata = encoded(new.metadata)
         with self._data.lock:
             known = self._data.by_client.get(new.client_id)
             if known is not None:
@@ -261,7 +198,7 @@ class FakeRegistry:
             if latest is not None and latest.new.digest == new.digest:
                 return Reservation(latest.id, latest.source_index, existing=True, own=False)
             index, time = max(found.members, default=-1) + 1, self._data.now()
-            content = _Content(
+            content = Content(
                 uuid.uuid4().hex,
                 new.client_id,
                 new.collection,
@@ -277,7 +214,7 @@ class FakeRegistry:
             return Reservation(content.id, index, existing=False, own=True)
 
     def publish(self, client_id, manifest, aliases):
-        _recordable(*aliases)
+        recordable(*aliases)
         with self._data.lock:
             content = self._data.by_client.get(client_id)
             if content is None:
@@ -301,7 +238,7 @@ class FakeRegistry:
                 self._drop(content)
 
     def add_aliases(self, ref, aliases):
-        _recordable(*aliases)
+        recordable(*aliases)
         with self._data.lock:
             index = self._find(ref)
             self._move(self._collection(ref.collection), index, aliases)
@@ -310,7 +247,7 @@ class FakeRegistry:
     # Change -----------------------------------------------------------------------------------------------------
 
     def rename_alias(self, collection, old, new):
-        _recordable(new)
+        recordable(new)
         with self._data.lock:
             found = self._collection(collection)
             index = self._alias(collection, old)
@@ -326,16 +263,59 @@ class FakeRegistry:
             found.updated_at = self._data.now()
 
     def set_description(self, ref, description):
-        _recordable(description)
+        recordable(description)
         with self._data.lock:
             content = self._content(ref)
             content.description, content.updated_at = description, self._data.now()
 
     def set_metadata(self, ref, metadata):
-        text = _json(metadata)
+        text = encoded(metadata)
         with self._data.lock:
             content = self._content(ref)
             content.metadata, content.updated_at = text, self._data.now()
+
+    def change_version(self, ref, change):
+        recordable(change.add_aliases, change.add_tags)
+        for wanted in (change.description, change.ttl_seconds):
+            recordable(*(wanted or ())[1:])
+        with self._data.lock:
+            index, content = self._find(ref), self._content(ref)
+            description = self._settled("description", content.description, change.description)
+            ttl_seconds = self._settled("time to live", content.ttl_seconds, change.ttl_seconds)
+            metadata = content.metadata
+            if change.metadata is not None:
+                metadata = encoded(merge_metadata(*change.metadata, json.loads(metadata)))
+            tags = content.tags.difference(change.remove_tags).union(change.add_tags)
+            if (description, ttl_seconds, metadata, tags) != (
+                content.description,
+                content.ttl_seconds,
+                content.metadata,
+                content.tags,
+            ):
+                content.description, content.ttl_seconds, content.metadata = description, ttl_seconds, metadata
+                content.tags, content.updated_at = tags, self._data.now()
+            found = self._collection(ref.collection)
+            here = {name for name, where in found.aliases.items() if where[0] == index}
+            for name in here.intersection(change.remove_aliases).difference(change.add_aliases):
+                self.remove_alias(ref.collection, name)
+            if not here.issuperset(change.add_aliases):
+                self._move(found, index, set(change.add_aliases) - here)
+            return self._version(ref.collection, index)
+
+    @staticmethod
+    def _settled(what, found, pair):
+        """Return what a value becomes that somebody has seen and wants to be another."""
+        if pair is None or found == pair[1]:
+            return found
+        if found != pair[0]:
+            raise ConflictError(f"the {what} was changed by somebody else", hint="look again")
+        return pair[1]
+
+    def set_collection_description(self, collection, description):
+        recordable(description)
+        with self._data.lock:
+            found = self._collection(collection)
+            found.description, found.updated_at = description, self._data.now()
 
     def delete_version(self, ref, *, delete_aliases=False):
         with self._data.lock:
@@ -357,42 +337,52 @@ class FakeRegistry:
             self._collection(ref.collection).updated_at = self._data.now()
             return before
 
-    # Lineage ----------------------------------------------------------------------------------------------------
-
-    def record_run(self, run):
+    def link(self, version_id, portfolio, aliases):
+        recordable(portfolio, *aliases)
         with self._data.lock:
-            self._run(run)
+            kind = self.version_by_id(version_id).type
+            content = self._data.by_id[version_id]
+            found = self._data.collections.get(portfolio)
+            if found is not None and found.kind == CollectionKind.SEQUENCE and found.members:
+                raise InvalidInputError(f"{portfolio} is not a portfolio")
+            if found is not None and found.kind == CollectionKind.PORTFOLIO and found.type != kind:
+                raise InvalidInputError(f"{portfolio} links artifacts of type {found.type!r}, not {kind!r}")
+            self._make_project(portfolio.entity, portfolio.project)
+            found = self._make_collection(portfolio)
+            found.kind, found.type = CollectionKind.PORTFOLIO, kind
+            indices = [index for index, member in found.members.items() if member is content]
+            if not indices:
+                indices = [found.links_made]
+                found.members[found.links_made] = content
+                found.links_made += 1
+            self._move(found, indices[0], [*aliases, LATEST])
+            return self._version(portfolio, indices[0])
 
-    def record_logged(self, run, version_id):
+    def unlink(self, ref):
         with self._data.lock:
-            self._require_version(version_id)
-            self._data.logged.setdefault(version_id, self._run(run))
-
-    def record_use(self, run, version_id):
-        with self._data.lock:
-            self._require_version(version_id)
-            runs = self._data.used.setdefault(version_id, [])
-            if self._run(run) not in runs:
-                runs.append(self._run(run))
+            before = self.version(ref)
+            if not before.is_link:
+                raise InvalidInputError(f"{ref} was logged there: it is not a link")
+            found = self._collection(ref.collection)
+            found.aliases = {name: where for name, where in found.aliases.items() if where[0] != before.index}
+            del found.members[before.index]
+            found.updated_at = self._data.now()
+            return before
 
     # Within the lock --------------------------------------------------------------------------------------------
 
     def _require_entity(self, entity):
-        _recordable(entity)
+        recordable(entity)
         if entity not in self._data.entities:
             raise NotFoundError(f"there is no entity {entity!r}")
 
     def _require_project(self, entity, project):
-        _recordable(entity, project)
+        recordable(entity, project)
         if (entity, project) not in self._data.projects:
             raise NotFoundError(f"there is no project {entity}/{project}")
 
-    def _require_version(self, version_id):
-        if version_id not in self._data.by_id:
-            raise NotFoundError(f"there is no version with the id {version_id!r}")
-
     def _collection(self, ref):
-        _recordable(ref)
+        recordable(ref)
         if ref not in self._data.collections:
             raise NotFoundError(f"there is no collection {ref}")
         return self._data.collections[ref]
@@ -403,7 +393,7 @@ class FakeRegistry:
 
     def _make_collection(self, ref):
         time = self._data.now()
-        return self._data.collections.setdefault(ref, _Collection(time, time))
+        return self._data.collections.setdefault(ref, Collection(time, time))
 
     @staticmethod
     def _committed(found):
@@ -419,7 +409,7 @@ class FakeRegistry:
     def _find(self, ref):
         """Return the index of a COMMITTED version."""
         found = self._collection(ref.collection)
-        _recordable(ref.alias)
+        recordable(ref.alias)
         index = version_index(ref.alias)
         if index is None:
             index = found.aliases.get(ref.alias, (None,))[0]
@@ -451,12 +441,12 @@ class FakeRegistry:
         if not found.members:
             found.type = None
         self._data.logged.pop(content.id, None)
-        self._data.used.pop(content.id, None)
+        self._data.used = {use: None for use in self._data.used if use[0] != content.id}
 
-    def _run(self, run):
-        _recordable(run.entity, run.project, run.id, run.name, run.job_type)
-        self._make_project(run.entity, run.project)
-        return self._data.runs.setdefault((run.entity, run.project, run.id), run)
+    @staticmethod
+    def _shown_type(found):
+        published = any(content.state != State.PENDING for content in found.members.values())
+        return found.type if published or found.kind == CollectionKind.PORTFOLIO else None
 
     def _version(self, collection, index):
         found = self._collection(collection)
@@ -478,7 +468,8 @@ class FakeRegistry:
             description=content.description,
             metadata=json.loads(content.metadata),
             aliases=tuple(sorted(name for name, where in found.aliases.items() if where[0] == index)),
-            tags=(),
+            tags=tuple(sorted(content.tags)),
             created_at=content.created_at,
             updated_at=content.updated_at,
+            ttl_seconds=content.ttl_seconds,
         )

@@ -3,19 +3,17 @@
 import contextlib
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import insert, select, update
-
-from artfs.model.names import CollectionRef
-from artfs.registry.port import CollectionKind, Registry
+from artfs.registry.port import Registry
 from artfs.registry.remembered import Memory, RememberedRegistry
 from artfs.registry.sql.registry import open_registry
-from artfs.registry.sql.schema import about, collections, memberships, metadata
-from tests.registry.fake import FakeData, FakeRegistry
+from artfs.registry.sql.schema import about, metadata
+from tests.registry.fake import FakeRegistry
+from tests.registry.fake_data import FakeData
 from tests.servers.postgres import Postgres
 
 
@@ -53,12 +51,10 @@ class Implementation:
     """What the suite needs of one.
 
     ``open`` takes the name of some data, which are made when they are named first, and the default entity. Opening the same
-    name twice gives two clients of one registry. ``make_portfolio`` does what the port cannot do yet: make a portfolio of a
-    type with links to versions, by id, at v0, v1, ...
+    name twice gives two clients of one registry.
     """
 
     open: Callable[[str, str], Registry]
-    make_portfolio: Callable[[Registry, CollectionRef, str, Sequence[str]], None]
 
 
 def workspace():
@@ -70,17 +66,13 @@ def workspace():
 @contextlib.contextmanager
 def fake(_: FindDatabases) -> Iterator[Implementation]:
     data: dict[str, FakeData] = {}
-    yield Implementation(
-        lambda name, entity: FakeRegistry(entity, data.setdefault(name, FakeData())), FakeRegistry.make_portfolio
-    )
+    yield Implementation(lambda name, entity: FakeRegistry(entity, data.setdefault(name, FakeData())))
 
 
 @contextlib.contextmanager
 def sqlite(_: FindDatabases) -> Iterator[Implementation]:
     with workspace() as directory:
-        yield Implementation(
-            lambda name, entity: open_registry(f"sqlite:///{directory}/{name}.sqlite", entity), _make_sql_portfolio
-        )
+        yield Implementation(lambda name, entity: open_registry(f"sqlite:///{directory}/{name}.sqlite", entity))
 
 
 @contextlib.contextmanager
@@ -93,7 +85,7 @@ def postgresql(find_databases: FindDatabases) -> Iterator[Implementation]:
             urls[name] = databases.take()
         return open_registry(urls[name], entity)
 
-    yield Implementation(open_one, _make_sql_portfolio)
+    yield Implementation(open_one)
     for url in urls.values():
         databases.give_back(url)
 
@@ -109,20 +101,7 @@ def remembered(_: FindDatabases) -> Iterator[Implementation]:
                 lambda: open_registry(f"sqlite:///{directory}/{name}.sqlite", entity), memory, entity
             )
 
-        yield Implementation(
-            open_one, lambda registry, *portfolio: _make_sql_portfolio(registry._reach(reading=False), *portfolio)
-        )
-
-
-def _make_sql_portfolio(registry, collection, kind, versions):
-    registry.create_collection(collection)
-    with registry._database.writing() as connection:
-        (row,) = connection.scalars(select(collections.c.id).where(collections.c.name == collection.collection))
-        values = {"kind": CollectionKind.PORTFOLIO.value, "type": kind}
-        connection.execute(update(collections).where(collections.c.id == row).values(values))
-        for index, version in enumerate(versions):
-            member = {"collection_id": row, "version_id": version, "version_index": index, "is_source": 0}
-            connection.execute(insert(memberships).values(member))
+        yield Implementation(open_one)
 
 
 IMPLEMENTATIONS: dict[str, Callable[[FindDatabases], AbstractContextManager[Implementation]]] = {

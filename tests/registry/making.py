@@ -27,6 +27,12 @@ def commit(registry, client_id, *aliases, digest=None, collection=DATA, kind=Non
     return registry.publish(client_id, manifest(client_id), aliases)
 
 
+def make_portfolio(registry, collection, versions):
+    """Link versions at v0, v1, ... of a new portfolio."""
+    for version in versions:
+        registry.link(version.id, collection, [])
+
+
 def run(run_id, project="demo", hour=0, **more):
     values = {"name": f"run {run_id}", "job_type": "train", **more}
     return RunInfo(run_id, "me", project, created_at=datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=hour), **values)
@@ -47,11 +53,15 @@ def everything(registry):
     for entity in registry.entities():
         found[entity] = None
         for project in registry.projects(entity):
-            found[entity, project] = None
+            found[entity, project] = (registry.collection_infos(entity, project), registry.runs(entity, project))
+            for recorded in registry.runs(entity, project):
+                ref = recorded.ref
+                found[ref] = (registry.run(ref), registry.logged(ref), registry.used(ref))
             for name in registry.collections(entity, project):
                 collection = CollectionRef(entity, project, name)
                 versions = registry.versions(collection)
                 found[collection] = (registry.listing(collection), versions)
                 for version in versions:
-                    found[version.id] = (registry.logged_by(version.id), registry.used_by(version.id))
+                    by = (registry.logged_by(version.id), registry.used_by(version.id))
+                    found[version.id] = (*by, registry.links(version.id))
     return found

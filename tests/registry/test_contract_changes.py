@@ -4,7 +4,7 @@ import pytest
 
 from artfs.errors import BusyError, InvalidInputError, NotFoundError, VersionDeletedError
 from artfs.registry.port import CollectionKind, State
-from tests.registry.making import DATA, OTHER, UNRECORDABLE, aliases, commit, everything, indices, new
+from tests.registry.making import DATA, OTHER, UNRECORDABLE, aliases, commit, everything, indices, make_portfolio, new
 
 
 @pytest.fixture
@@ -236,8 +236,8 @@ def test_a_version_is_deleted_with_its_aliases_where_that_is_asked_for(registry,
 # Portfolios -----------------------------------------------------------------------------------------------------
 
 
-def test_a_portfolio_shows_versions_of_other_collections_under_its_own_indices(registry, implementation, three):
-    implementation.make_portfolio(registry, OTHER, "dataset", [three[2].id, three[0].id])
+def test_a_portfolio_shows_versions_of_other_collections_under_its_own_indices(registry, three):
+    make_portfolio(registry, OTHER, [three[2], three[0]])
     registry.add_aliases(OTHER.at("v0"), ["production"])
     listing = registry.listing(OTHER)
     assert (listing.kind, listing.type) == (CollectionKind.PORTFOLIO, "dataset")
@@ -249,8 +249,8 @@ def test_a_portfolio_shows_versions_of_other_collections_under_its_own_indices(r
     assert registry.version(DATA.at("v2")).aliases == ("latest",)
 
 
-def test_a_version_is_deleted_everywhere(registry, implementation, three):
-    implementation.make_portfolio(registry, OTHER, "dataset", [three[1].id])
+def test_a_version_is_deleted_everywhere(registry, three):
+    make_portfolio(registry, OTHER, [three[1]])
     registry.add_aliases(OTHER.at("v0"), ["production"])
     registry.remove_alias(DATA, "best")
     with pytest.raises(BusyError, match="production"):

@@ -6,7 +6,18 @@ from artfs.errors import InvalidInputError, NotFoundError, VersionDeletedError
 from artfs.model.digest import Algorithm
 from artfs.model.names import CollectionRef
 from artfs.registry.port import State
-from tests.registry.making import DATA, OTHER, UNRECORDABLE, aliases, commit, everything, indices, manifest, new
+from tests.registry.making import (
+    DATA,
+    OTHER,
+    UNRECORDABLE,
+    aliases,
+    commit,
+    everything,
+    indices,
+    make_portfolio,
+    manifest,
+    new,
+)
 
 
 def test_a_reservation_makes_entity_project_and_collection(registry):
@@ -236,9 +247,9 @@ def test_the_type_stays_while_one_version_of_the_collection_is_left(registry):
         registry.reserve(new("c3", kind="dataset"))
 
 
-def test_versions_are_not_logged_in_a_portfolio(registry, implementation):
+def test_versions_are_not_logged_in_a_portfolio(registry):
     version = commit(registry, "c1", kind="model")
-    implementation.make_portfolio(registry, OTHER, "model", [version.id])
+    make_portfolio(registry, OTHER, [version])
     before = everything(registry)
     with pytest.raises(InvalidInputError, match="me/demo/other is a portfolio"):
         registry.reserve(new("c2", collection=OTHER, kind="model"))

@@ -7,7 +7,7 @@ from artfs.model.names import CollectionRef
 from artfs.model.reference import artifact_uri, parse_artifact_uri
 from artfs.registry.remembered import Memory, RememberedRegistry
 from tests.registry.fake import FakeRegistry
-from tests.registry.making import DATA, OTHER, UNRECORDABLE, commit, new
+from tests.registry.making import DATA, OTHER, UNRECORDABLE, commit, make_portfolio, new
 
 
 def test_an_id_finds_the_version_that_has_it(registry):
@@ -18,11 +18,11 @@ def test_an_id_finds_the_version_that_has_it(registry):
     assert registry.version_by_id(first.id).aliases == ("best",)
 
 
-def test_a_version_is_shown_where_it_was_logged_also_if_it_is_linked_elsewhere(registry, implementation):
+def test_a_version_is_shown_where_it_was_logged_also_if_it_is_linked_elsewhere(registry):
     version = commit(registry, "c1")
     commit(registry, "c2")
     portfolio = CollectionRef("me", "demo", "portfolio")
-    implementation.make_portfolio(registry, portfolio, "dataset", [version.id])
+    make_portfolio(registry, portfolio, [version])
     assert registry.version(portfolio.at("v0")).collection == portfolio
     found = registry.version_by_id(version.id)
     assert (found.collection, found.index) == (DATA, 0)

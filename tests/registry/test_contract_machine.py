@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from artfs.errors import ArtfsError
 from artfs.model.names import CollectionRef
-from artfs.registry.port import CollectionListing, Reservation, Version
+from artfs.registry.port import CollectionInfo, CollectionListing, Reservation, RunState, Version, VersionChange
 from tests.registry.implementations import IMPLEMENTATIONS
 from tests.registry.making import manifest, new, run
 
@@ -29,7 +29,22 @@ names = st.sampled_from(["best", "good"])
 alias_lists = st.lists(st.sampled_from(["best", "good", "latest"]), max_size=2)
 places = st.sampled_from(["latest", "latest", "best", "good", "v0", "v1", "v2"])
 refs = st.builds(CollectionRef.at, collections, places)
-runs = st.sampled_from([run("r1", "p"), run("r2", "p"), run("r1", "q")])
+runs = st.sampled_from([run("r1", "p"), run("r2", "p", hour=-1), run("r1", "q")])
+words = st.sampled_from([None, "x", "y"])
+ttls = st.sampled_from([None, 1, 2])
+metadata = st.sampled_from([{}, {"text": None}, {"text": "x"}, {"a": 1}, {"a": True, "text": "x"}])
+tag_lists = st.lists(st.sampled_from(["t", "u"]), max_size=2)
+changes = st.builds(
+    VersionChange,
+    description=st.one_of(st.none(), st.tuples(words, words)),
+    metadata=st.one_of(st.none(), st.tuples(metadata, metadata)),
+    ttl_seconds=st.one_of(st.none(), st.tuples(ttls, ttls)),
+    add_aliases=alias_lists.map(tuple),
+    remove_aliases=alias_lists.map(tuple),
+    add_tags=tag_lists.map(tuple),
+    remove_tags=tag_lists.map(tuple),
+)
+states = st.sampled_from(RunState)
 
 
 def comparable(answer):
@@ -39,6 +54,8 @@ def comparable(answer):
             return replace(answer, id="", commit_hash="", created_at=NEVER, updated_at=NEVER)
         case Reservation():
             return replace(answer, id="")
+        case CollectionInfo():
+            return replace(answer, created_at=NEVER, updated_at=NEVER)
         case CollectionListing():
             versions = tuple(replace(info, id="", created_at=NEVER) for info in answer.versions)
             moved = tuple(replace(alias, updated_at=NEVER) for alias in answer.aliases)
@@ -131,6 +148,26 @@ class RegistryMachine(RuleBasedStateMachine):
     def delete(self, ref, delete_aliases):
         self.both(lambda registry: registry.delete_version(ref, delete_aliases=delete_aliases))
 
+    @rule(ref=refs, change=changes)
+    def change(self, ref, change):
+        self.both(lambda registry: registry.change_version(ref, change))
+
+    @rule(collection=collections, text=words)
+    def describe_collection(self, collection, text):
+        self.both(lambda registry: registry.set_collection_description(collection, text))
+
+    @rule(ref=refs, portfolio=collections, aliases=alias_lists)
+    def link(self, ref, portfolio, aliases):
+        self.both(lambda registry: registry.link(registry.version(ref).id, portfolio, aliases))
+
+    @rule(ref=refs)
+    def unlink(self, ref):
+        self.both(lambda registry: registry.unlink(ref))
+
+    @rule(found=runs, state=states, code=st.sampled_from([None, 0, 1]))
+    def change_run(self, found, state, code):
+        self.both(lambda registry: registry.change_run(replace(found, state=state, exit_code=code)))
+
     @rule(found=runs, ref=refs, logged=st.booleans())
     def record(self, found, ref, logged):
         self.both(lambda registry: registry.record_run(found))
@@ -147,6 +184,11 @@ class RegistryMachine(RuleBasedStateMachine):
             self.both(lambda registry, entity=entity: registry.projects(entity))
             for project in self.fake.projects(entity):
                 self.both(lambda registry, at=(entity, project): registry.collections(*at))
+                self.both(lambda registry, at=(entity, project): registry.collection_infos(*at))
+                self.both(lambda registry, at=(entity, project): registry.runs(*at))
+                for found in self.fake.runs(entity, project):
+                    self.both(lambda registry, run=found.ref: registry.logged(run))
+                    self.both(lambda registry, run=found.ref: registry.used(run))
                 for name in self.fake.collections(entity, project):
                     self.compare_collection(CollectionRef(entity, project, name))
 
@@ -157,6 +199,7 @@ class RegistryMachine(RuleBasedStateMachine):
             ref = collection.at(f"v{version.index}")
             self.both(lambda registry, ref=ref: registry.logged_by(registry.version(ref).id))
             self.both(lambda registry, ref=ref: registry.used_by(registry.version(ref).id))
+            self.both(lambda registry, ref=ref: registry.links(registry.version(ref).id))
 
     def teardown(self):
         self.other.close()

@@ -6,9 +6,10 @@ import pytest
 from sqlalchemy import inspect, text
 
 from artfs.errors import InvalidInputError, PermissionDeniedError, SchemaError, UnreachableError
+from artfs.registry.port import VersionChange
 from artfs.registry.sql import commits, migrations, schema
 from artfs.registry.sql.registry import open_registry
-from tests.registry.making import DATA, aliases, commit, everything, indices, manifest, new, run
+from tests.registry.making import DATA, OTHER, aliases, commit, everything, indices, manifest, new, run
 from tests.registry.processes import COMMITTER, KILLED, REPEATER, results, start, start_ready, tell
 
 
@@ -160,6 +161,10 @@ def arguments():
         lambda registry: commit(registry, "c1", digest="a\0b"),
         lambda registry: registry.set_description(DATA.at("v0"), "a\0b"),
         lambda registry: registry.record_use(run("r1", "new", name="a\0b"), registry.version(DATA.at("v0")).id),
+        lambda registry: registry.change_version(DATA.at("v0"), VersionChange(description=(None, "a\0b"))),
+        lambda registry: registry.change_version(DATA.at("v0"), VersionChange(add_tags=("a\0b",))),
+        lambda registry: registry.set_collection_description(DATA, "a\0b"),
+        lambda registry: registry.link(registry.version(DATA.at("v0")).id, OTHER, ["a\0b"]),
     ],
 )
 def test_text_that_the_server_cannot_hold_is_refused_for_good_and_leaves_no_trace(url, opened, make):

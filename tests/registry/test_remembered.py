@@ -7,11 +7,15 @@ import threading
 import pytest
 
 from artfs.errors import NotFoundError, UnreachableError
+from artfs.model.names import CollectionRef, RunRef
 from artfs.registry import remembered
+from artfs.registry.port import RunState, VersionChange
 from artfs.registry.remembered import Memory, RememberedRegistry
-from tests.registry.fake import FakeData, FakeRegistry
-from tests.registry.making import DATA, OTHER, commit, everything, new, run
+from tests.registry.fake import FakeRegistry
+from tests.registry.fake_data import FakeData
+from tests.registry.making import DATA, OTHER, commit, everything, make_portfolio, new, run
 
+PICKED = CollectionRef("me", "demo", "picked")
 AWAY = pytest.mark.expects_warning("the registry is away")
 
 
@@ -82,7 +86,10 @@ def fill(registry):
     registry.create_collection(type(OTHER)("me", "demo", "empty"))
     registry.create_entity("you")
     registry.record_logged(run("r1"), version.id)
-    registry.record_use(run("r2"), version.id)
+    registry.record_use(run("r2", config={"a": [1]}), version.id)
+    registry.change_run(run("r1", state=RunState.FAILED, exit_code=3, finished_at=run("r1").created_at))
+    registry.set_collection_description(DATA, "text")
+    make_portfolio(registry, PICKED, [version])
 
 
 def all_of(registry):
@@ -116,9 +123,53 @@ def test_what_was_never_seen_is_unreachable(link, opened):
         lambda: registry.entities(),
         lambda: registry.listing(DATA),
         lambda: registry.logged_by("x"),
+        lambda: registry.links("x"),
+        lambda: registry.collection_infos("me", "demo"),
+        lambda: registry.runs("me", "demo"),
+        lambda: registry.run(RunRef("me", "demo", "r1")),
+        lambda: registry.logged(RunRef("me", "demo", "r1")),
+        lambda: registry.used(RunRef("me", "demo", "r1")),
     ):
         with pytest.raises(UnreachableError, match="the link is cut"):
             ask()
+
+
+@AWAY
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda registry: registry.change_version(DATA.at("v0"), VersionChange(add_tags=("t",))),
+        lambda registry: registry.set_collection_description(DATA, "another"),
+        lambda registry: registry.link(registry.version(DATA.at("v0")).id, PICKED, []),
+        lambda registry: registry.unlink(PICKED.at("v0")),
+        lambda registry: registry.change_run(run("r1")),
+    ],
+)
+def test_a_change_fails_while_the_registry_is_away_and_is_never_made_up_for(link, opened, change):
+    registry = opened()
+    fill(registry)
+    all_of(registry)
+    before = everything(FakeRegistry("me", link.data))
+    link.cut = True
+    with pytest.raises(UnreachableError):
+        change(registry)
+    link.cut = False
+    assert everything(FakeRegistry("me", link.data)) == before
+
+
+@AWAY
+def test_questions_about_a_run_do_not_get_each_others_answers(link, opened):
+    registry = opened()
+    version, other = commit(registry, "c0"), commit(registry, "c1")
+    ref = run("r1").ref
+    registry.record_logged(run("r1"), version.id)
+    registry.record_use(run("r1"), other.id)
+    registry.run(ref), registry.logged(ref), registry.used(ref), registry.runs("me", "demo")
+    link.cut = True
+    assert registry.run(ref) == run("r1")
+    assert registry.runs("me", "demo") == [run("r1")]
+    assert [found.index for found in registry.logged(ref)] == [0]
+    assert [found.index for found in registry.used(ref)] == [1]
 
 
 @AWAY

@@ -7,13 +7,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import event, inspect
 
 from artfs.errors import IntegrityError, InvalidInputError, NoSpaceError, SchemaError, UnreachableError
+from artfs.model.names import CollectionRef
+from artfs.registry.port import VersionChange
 from artfs.registry.sql import migrations, schema
 from artfs.registry.sql.registry import open_registry
 from artfs.registry.sql.sqlite import sqlite_engine
-from tests.registry.making import aliases, commit, everything, indices, manifest, new
+from tests.registry.making import DATA, aliases, commit, everything, indices, manifest, new, run
 from tests.registry.processes import COMMITTER, KILLED, results, start, start_ready, tell
 
 
@@ -126,6 +128,43 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path):
         with pytest.raises(UnreachableError, match="cannot be opened") as caught:
             open_registry(f"sqlite:///{path}", "me")
         assert str(path) in caught.value.message
+
+
+def test_lists_take_as_many_statements_for_many_as_for_one(url, opened):
+    registry = opened(url)
+    ref = run("r1").ref
+    asked = []
+    event.listen(registry._database._engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
+
+    def statements():
+        counts = []
+        for ask in (
+            lambda: registry.versions(DATA),
+            lambda: registry.links(registry.version(DATA.at("v0")).id),
+            lambda: registry.logged(ref),
+            lambda: registry.used(ref),
+            lambda: registry.runs("me", "demo"),
+            lambda: registry.collection_infos("me", "demo"),
+        ):
+            asked.clear()
+            ask()
+            counts.append(len(asked))
+        return counts
+
+    def add(number):
+        version = commit(registry, f"c{number}", f"a{number}", f"b{number}")
+        registry.change_version(DATA.at("latest"), VersionChange(add_tags=("t", "u")))
+        registry.record_logged(run("r1"), version.id)
+        registry.record_use(run("r1"), version.id)
+        registry.record_run(run(f"other-{number}"))
+        registry.link(registry.version(DATA.at("v0")).id, CollectionRef("me", "demo", f"picked-{number}"), [])
+
+    add(0)
+    few = statements()
+    for number in range(1, 6):
+        add(number)
+    assert statements() == few
+    assert len(registry.logged(ref)) == len(registry.links(registry.version(DATA.at("v0")).id)) == 6
 
 
 # Damage and other versions --------------------------------------------------------------------------------------

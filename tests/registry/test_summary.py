@@ -5,7 +5,7 @@ import json
 from artfs.model.reference import artifact_uri
 from artfs.registry.summary import version_summary
 from tests.registry.fake import FakeRegistry
-from tests.registry.making import DATA, OTHER, commit, manifest, run
+from tests.registry.making import DATA, OTHER, commit, make_portfolio, manifest, run
 
 
 def test_the_summary_says_everything_that_a_registry_knows_as_json():
@@ -43,7 +43,7 @@ def test_the_summary_of_a_linked_version_says_where_it_was_logged():
     registry = FakeRegistry()
     commit(registry, "c0")
     version = commit(registry, "c1")
-    registry.make_portfolio(OTHER, "dataset", [version.id])
+    make_portfolio(registry, OTHER, [version])
     summary = version_summary(registry.version(OTHER.at("v0")), None, [])
     assert (summary["name"], summary["version"], summary["source_version"]) == ("other:v0", "v0", "v1")
     assert (summary["logged_by"], summary["used_by"]) == (None, [])

@@ -25,7 +25,9 @@ from artfs.vfs.commits import Commits
 from artfs.vfs.drafts import DraftTree
 from artfs.vfs.filesystem import FileSystem
 from artfs.vfs.inodes import Slots
+from artfs.vfs.lineage import Lineage
 from artfs.vfs.namespace import Kind, Namespace
+from artfs.vfs.processes import Processes
 from artfs.vfs.types import ROOT, Caller, Negative, Owner
 from artfs.vfs.versions import Versions
 from tests.content.fakes import FakeStore
@@ -71,9 +73,11 @@ class World:
         self.namespace = Namespace(
             self.catalog, registry, self.versions, self.kernel, self._has_drafts, self.owner, read_only=read_only
         )
+        self.processes = self.root / "proc"  # a test makes those of runs there
+        self.lineage = Lineage(Processes(self.processes), registry, self.catalog)
         self.fs = FileSystem(
             self.namespace, self.versions, self.drafts, self.commits, self.catalog, registry,
-            self.pipeline, lambda: os.statvfs(self.root), self.owner, {"pid": b"1"},
+            self.pipeline, self.lineage, lambda: os.statvfs(self.root), self.owner, {"pid": b"1"},
             read_only=read_only, shared=shared,
         )  # fmt: skip
 

@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, func, insert, select, update
 
 from artfs.errors import InvalidInputError, NotFoundError
-from artfs.model.names import LATEST, CollectionRef
+from artfs.model.names import LATEST
 from artfs.registry.port import CollectionKind, Reservation, State
 from artfs.registry.sql.rows import encode_metadata, ensure_collection, now
 from artfs.registry.sql.schema import (
     aliases,
     collections,
-    entities,
     manifests,
     memberships,
-    projects,
     repeats,
     versions,
 )
@@ -85,10 +83,8 @@ def _settle_type(connection: Connection, collection: Row[Any], new: NewVersion) 
         )
 
 
-def publish(
-    connection: Connection, client_id: str, manifest: ManifestFile, names: Iterable[str]
-) -> tuple[CollectionRef, int]:
-    """Make a reserved version COMMITTED and move its aliases; return its collection and membership. See the port."""
+def publish(connection: Connection, client_id: str, manifest: ManifestFile, names: Iterable[str]) -> int:
+    """Make a reserved version COMMITTED and move its aliases; return its membership. See the port."""
     reserved = _by_client(connection, client_id)
     if reserved is None:
         raise NotFoundError(f"commit {client_id} has no reservation")
@@ -106,7 +102,7 @@ def publish(
                       "created_at": time, "updated_at": time}  # fmt: skip
             connection.execute(update(versions).where(versions.c.id == reserved.version_id).values(values))
         move_aliases(connection, collection_id, membership_id, wanted)
-    return _ref_of(connection, collection_id), membership_id
+    return int(membership_id)
 
 
 def abandon(connection: Connection, client_id: str) -> None:
@@ -179,14 +175,3 @@ def _manifest_id(connection: Connection, manifest: ManifestFile) -> int:
     if connection.scalar(query) is None:
         connection.execute(insert(manifests).values(digest=manifest.digest.base64, size=manifest.size))
     return int(connection.execute(query).scalar_one())
-
-
-def _ref_of(connection: Connection, collection_id: int) -> CollectionRef:
-    query = (
-        select(entities.c.name, projects.c.name, collections.c.name)
-        .select_from(collections)
-        .join(projects)
-        .join(entities)
-        .where(collections.c.id == collection_id)
-    )
-    return CollectionRef(*connection.execute(query).one())

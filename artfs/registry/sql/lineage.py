@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from artfs.errors import NotFoundError
-from artfs.registry.port import RunInfo
-from artfs.registry.sql.rows import ensure_project, now, parse_time
-from artfs.registry.sql.schema import entities, logged, projects, runs, used, versions
+from artfs.registry.port import RunInfo, RunState
+from artfs.registry.sql.rows import encode_metadata, ensure_project, find_project, format_time, now, parse_time
+from artfs.registry.sql.schema import entities, logged, memberships, projects, runs, used, versions
+from artfs.registry.sql.shown import load_versions
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row, Select
+
+    from artfs.model.names import RunRef
+    from artfs.registry.port import Version
 
 
 def logged_by(connection: Connection, version_id: str) -> RunInfo | None:
@@ -27,15 +32,54 @@ def used_by(connection: Connection, version_id: str) -> list[RunInfo]:
     return [_run(row) for row in connection.execute(query)]
 
 
+def find_run(connection: Connection, ref: RunRef) -> RunInfo:
+    """Return a run; NotFoundError."""
+    return _run(_find(connection, ref))
+
+
+def list_runs(connection: Connection, entity: str, project: str) -> list[RunInfo]:
+    """Return the runs of a project, oldest first; NotFoundError if there is no such project."""
+    project_id = find_project(connection, entity, project)
+    query = _runs_query().where(runs.c.project_id == project_id).order_by(runs.c.id)
+    # Not sorted by the database: up to schema 2 a time was recorded with the offset from UTC that its run gave.
+    return sorted((_run(row) for row in connection.execute(query)), key=lambda run: run.created_at)
+
+
+def versions_logged(connection: Connection, ref: RunRef) -> list[Version]:
+    """Return the COMMITTED versions that a run logged, oldest first."""
+    return load_versions(
+        connection,
+        memberships.c.is_source == 1,
+        memberships.c.version_id == logged.c.version_id,
+        logged.c.run == _find(connection, ref).id,
+        order=(versions.c.created_at, memberships.c.id),
+    )
+
+
+def versions_used(connection: Connection, ref: RunRef) -> list[Version]:
+    """Return the COMMITTED versions that a run used, first use first."""
+    return load_versions(
+        connection,
+        memberships.c.is_source == 1,
+        memberships.c.version_id == used.c.version_id,
+        used.c.run == _find(connection, ref).id,
+        order=(used.c.used_at, memberships.c.id),
+    )
+
+
 def record_run(connection: Connection, run: RunInfo) -> int:
     """Return the id of a run, recording it where it is not."""
     project = ensure_project(connection, run.entity, run.project)
     query = select(runs.c.id).where(runs.c.project_id == project, runs.c.run_id == run.id)
     if connection.scalar(query) is None:
-        row = {"project_id": project, "run_id": run.id, "name": run.name, "job_type": run.job_type,
-               "created_at": run.created_at.isoformat(timespec="microseconds")}  # fmt: skip
+        row = {"project_id": project, "run_id": run.id, "created_at": format_time(run.created_at), **_values(run)}
         connection.execute(insert(runs).values(row))
     return int(connection.execute(query).scalar_one())
+
+
+def change_run(connection: Connection, run: RunInfo) -> None:
+    """Replace all that is recorded of a run but when it was created; NotFoundError."""
+    connection.execute(update(runs).where(runs.c.id == _find(connection, run.ref).id).values(_values(run)))
 
 
 def record_use(connection: Connection, run: RunInfo, version_id: str) -> None:
@@ -60,6 +104,14 @@ def _require(connection: Connection, version_id: str) -> None:
         raise NotFoundError(f"there is no version with the id {version_id!r}")
 
 
+def _find(connection: Connection, ref: RunRef) -> Row[Any]:
+    query = _runs_query().where(entities.c.name == ref.entity, projects.c.name == ref.project, runs.c.run_id == ref.id)
+    found = connection.execute(query).first()
+    if found is None:
+        raise NotFoundError(f"there is no run {ref}")
+    return found
+
+
 def _runs_query() -> Select[Any]:
     return (
         select(runs, projects.c.name.label("project_name"), entities.c.name.label("entity_name"))
@@ -69,5 +121,30 @@ def _runs_query() -> Select[Any]:
     )
 
 
+def _values(run: RunInfo) -> dict[str, object]:
+    """Return what can change of a run, as it is recorded."""
+    return {
+        "name": run.name,
+        "job_type": run.job_type,
+        "state": run.state.value,
+        "config": encode_metadata(run.config),
+        "metadata": encode_metadata(run.metadata),
+        "exit_code": run.exit_code,
+        "finished_at": None if run.finished_at is None else format_time(run.finished_at),
+    }
+
+
 def _run(row: Row[Any]) -> RunInfo:
-    return RunInfo(row.run_id, row.entity_name, row.project_name, row.name, row.job_type, parse_time(row.created_at))
+    return RunInfo(
+        id=row.run_id,
+        entity=row.entity_name,
+        project=row.project_name,
+        name=row.name,
+        job_type=row.job_type,
+        created_at=parse_time(row.created_at),
+        state=RunState(row.state),
+        config=json.loads(row.config),
+        metadata=json.loads(row.metadata),
+        exit_code=row.exit_code,
+        finished_at=None if row.finished_at is None else parse_time(row.finished_at),
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, inspect, select, update
+from sqlalchemy import insert, inspect, select, text, update
 
 from artfs.errors import SchemaError
 from artfs.registry.sql import schema
@@ -29,7 +29,34 @@ def _add_repeats(connection: Connection) -> None:
     schema.repeats.create(connection, checkfirst=True)
 
 
-STEPS: Sequence[Callable[[Connection], None]] = (_create, _add_repeats)
+_COLUMNS_OF_3 = (
+    ("collections", "description", "TEXT"),
+    ("collections", "links_made", "INTEGER DEFAULT '0' NOT NULL"),
+    ("versions", "ttl_seconds", "BIGINT"),
+    ("runs", "state", "TEXT DEFAULT 'finished' NOT NULL"),
+    ("runs", "config", "TEXT DEFAULT '{}' NOT NULL"),
+    ("runs", "metadata", "TEXT DEFAULT '{}' NOT NULL"),
+    ("runs", "exit_code", "BIGINT"),
+    ("runs", "finished_at", "TEXT"),
+)
+_LINKS_OF_3 = """
+    UPDATE collections SET links_made =
+        (SELECT COALESCE(MAX(version_index) + 1, 0) FROM memberships WHERE collection_id = collections.id)
+    WHERE kind = 'portfolio'
+"""
+
+
+def _add_runs_and_links(connection: Connection) -> None:
+    """Add what is recorded of runs, links, collections and how long versions are kept; step 1 makes the columns, too."""
+    inspector = inspect(connection)
+    present = {table: {column["name"] for column in inspector.get_columns(table)} for table, _, _ in _COLUMNS_OF_3}
+    for table, column, kind in _COLUMNS_OF_3:
+        if column not in present[table]:
+            connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column} {kind}"))
+    connection.execute(text(_LINKS_OF_3))
+
+
+STEPS: Sequence[Callable[[Connection], None]] = (_create, _add_repeats, _add_runs_and_links)
 
 
 def is_current(connection: Connection, where: str) -> bool:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, func, select, update
 
 from artfs.errors import BusyError, ExistsError, NotEmptyError, NotFoundError
-from artfs.registry.port import AliasInfo, CollectionKind, CollectionListing, State, VersionInfo
-from artfs.registry.sql import commits, lineage, rows
+from artfs.registry.port import State
+from artfs.registry.sql import changes, commits, lineage, links, listings, rows
 from artfs.registry.sql.engine import Database
 from artfs.registry.sql.migrations import is_current, migrate
 from artfs.registry.sql.schema import aliases, collections, entities, memberships, projects, runs, versions
+from artfs.registry.sql.shown import load_version, load_versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,8 +20,17 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from artfs.model.entry import JsonValue
-    from artfs.model.names import ArtifactRef, CollectionRef
-    from artfs.registry.port import ManifestFile, NewVersion, Reservation, RunInfo, Version
+    from artfs.model.names import ArtifactRef, CollectionRef, RunRef
+    from artfs.registry.port import (
+        CollectionInfo,
+        CollectionListing,
+        ManifestFile,
+        NewVersion,
+        Reservation,
+        RunInfo,
+        Version,
+        VersionChange,
+    )
 
 
 class SqlRegistry:
@@ -72,68 +82,34 @@ class SqlRegistry:
     def listing(self, collection: CollectionRef) -> CollectionListing:
         """Return the versions and aliases of a collection."""
         with self._database.reading() as connection:
-            row = rows.find_collection(connection, collection)
-            version_query = (
-                select(versions.c.id, memberships.c.version_index, versions.c.created_at)
-                .select_from(memberships)
-                .join(versions)
-                .where(memberships.c.collection_id == row.id, versions.c.state == State.COMMITTED.value)
-                .order_by(memberships.c.version_index)
-            )
-            alias_query = (
-                select(aliases.c.name, memberships.c.version_index, aliases.c.updated_at)
-                .select_from(aliases)
-                .join(memberships)
-                .where(aliases.c.collection_id == row.id)
-                .order_by(aliases.c.name)
-            )
-            published = (
-                select(versions.c.id)
-                .select_from(memberships)
-                .join(versions)
-                .where(memberships.c.collection_id == row.id, versions.c.state != State.PENDING.value)
-                .limit(1)
-            )
-            return CollectionListing(
-                kind=CollectionKind(row.kind),
-                type=row.type if connection.scalar(published) is not None else None,
-                created_at=rows.parse_time(row.created_at),
-                updated_at=rows.parse_time(row.updated_at),
-                versions=tuple(
-                    VersionInfo(version_id, index, rows.parse_time(created))
-                    for version_id, index, created in connection.execute(version_query)
-                ),
-                aliases=tuple(
-                    AliasInfo(name, index, rows.parse_time(updated))
-                    for name, index, updated in connection.execute(alias_query)
-                ),
-            )
+            return listings.listing(connection, collection)
 
     def version(self, ref: ArtifactRef) -> Version:
         """Return a COMMITTED version."""
         with self._database.reading() as connection:
-            return rows.load_version(connection, ref.collection, rows.find_membership(connection, ref).id)
+            return load_version(connection, rows.find_membership(connection, ref).id)
 
     def version_by_id(self, version_id: str) -> Version:
         """Return a COMMITTED version by its id."""
         with self._database.reading() as connection:
-            return rows.load_version(connection, *rows.find_source(connection, version_id))
+            return load_version(connection, rows.find_source(connection, version_id))
 
     def versions(self, collection: CollectionRef) -> Sequence[Version]:
         """Return all COMMITTED versions of a collection."""
         with self._database.reading() as connection:
             row = rows.find_collection(connection, collection)
-            return rows.load_versions(connection, collection, row.id)
+            here = memberships.c.collection_id == row.id
+            return load_versions(connection, here, order=[memberships.c.version_index])
 
-    def logged_by(self, version_id: str) -> RunInfo | None:
-        """Return the run that logged a version."""
+    def collection_infos(self, entity: str, project: str) -> Sequence[CollectionInfo]:
+        """Return the collections of a project."""
         with self._database.reading() as connection:
-            return lineage.logged_by(connection, version_id)
+            return listings.collection_infos(connection, entity, project)
 
-    def used_by(self, version_id: str) -> Sequence[RunInfo]:
-        """Return the runs that used a version."""
+    def links(self, version_id: str) -> Sequence[Version]:
+        """Return a version as each portfolio shows it that links it."""
         with self._database.reading() as connection:
-            return lineage.used_by(connection, version_id)
+            return links.links(connection, version_id)
 
     # Making places ----------------------------------------------------------------------------------------------
 
@@ -186,8 +162,10 @@ class SqlRegistry:
         """Remove a collection that never had a version."""
         with self._database.writing() as connection:
             row = rows.find_collection(connection, collection)
-            members = memberships.c.collection_id == row.id
-            self._require_none(connection, members, f"the collection {collection} has, or had, versions")
+            message = f"the collection {collection} has, or had, versions"
+            self._require_none(connection, memberships.c.collection_id == row.id, message)
+            if row.links_made:
+                raise NotEmptyError(message)
             connection.execute(delete(collections).where(collections.c.id == row.id))
 
     @staticmethod
@@ -205,8 +183,7 @@ class SqlRegistry:
     def publish(self, client_id: str, manifest: ManifestFile, aliases: Sequence[str]) -> Version:
         """Make a reserved version COMMITTED and move its aliases."""
         with self._database.writing() as connection:
-            collection, membership_id = commits.publish(connection, client_id, manifest, aliases)
-            return rows.load_version(connection, collection, membership_id)
+            return load_version(connection, commits.publish(connection, client_id, manifest, aliases))
 
     def abandon(self, client_id: str) -> None:
         """Drop a PENDING reservation."""
@@ -218,7 +195,7 @@ class SqlRegistry:
         with self._database.writing() as connection:
             member = rows.find_membership(connection, ref)
             commits.move_aliases(connection, member.collection_id, member.id, dict.fromkeys(aliases))
-            return rows.load_version(connection, ref.collection, member.id)
+            return load_version(connection, member.id)
 
     # Change -----------------------------------------------------------------------------------------------------
 
@@ -245,23 +222,30 @@ class SqlRegistry:
 
     def set_description(self, ref: ArtifactRef, description: str | None) -> None:
         """Replace the description of a version."""
-        self._change(ref, description=description)
+        with self._database.writing() as connection:
+            changes.set_values(connection, ref, {"description": description})
 
     def set_metadata(self, ref: ArtifactRef, metadata: Mapping[str, JsonValue]) -> None:
         """Replace the metadata of a version."""
-        self._change(ref, metadata=rows.encode_metadata(metadata))
-
-    def _change(self, ref: ArtifactRef, **values: object) -> None:
+        text = rows.encode_metadata(metadata)
         with self._database.writing() as connection:
-            member = rows.find_membership(connection, ref)
-            row = {**values, "updated_at": rows.now()}
-            connection.execute(update(versions).where(versions.c.id == member.version_id).values(row))
+            changes.set_values(connection, ref, {"metadata": text})
+
+    def change_version(self, ref: ArtifactRef, change: VersionChange) -> Version:
+        """Change a version."""
+        with self._database.writing() as connection:
+            return load_version(connection, changes.change_version(connection, ref, change))
+
+    def set_collection_description(self, collection: CollectionRef, description: str | None) -> None:
+        """Replace the description of a collection."""
+        with self._database.writing() as connection:
+            changes.set_collection_description(connection, collection, description)
 
     def delete_version(self, ref: ArtifactRef, *, delete_aliases: bool = False) -> Version:
         """Make a version DELETED."""
         with self._database.writing() as connection:
             member = rows.find_membership(connection, ref)
-            found = rows.load_version(connection, ref.collection, member.id)
+            found = load_version(connection, member.id)
             everywhere = select(memberships.c.id).where(memberships.c.version_id == member.version_id)
             names = list(connection.scalars(select(aliases.c.name).where(aliases.c.membership_id.in_(everywhere))))
             if names and not delete_aliases:
@@ -275,12 +259,57 @@ class SqlRegistry:
             commits.touch(connection, member.collection_id)
             return found
 
+    def link(self, version_id: str, portfolio: CollectionRef, aliases: Sequence[str]) -> Version:
+        """Link a version in a portfolio."""
+        with self._database.writing() as connection:
+            return load_version(connection, links.link(connection, version_id, portfolio, aliases))
+
+    def unlink(self, ref: ArtifactRef) -> Version:
+        """Remove a link from its portfolio."""
+        with self._database.writing() as connection:
+            return links.unlink(connection, ref)
+
     # Lineage ----------------------------------------------------------------------------------------------------
+
+    def logged_by(self, version_id: str) -> RunInfo | None:
+        """Return the run that logged a version."""
+        with self._database.reading() as connection:
+            return lineage.logged_by(connection, version_id)
+
+    def used_by(self, version_id: str) -> Sequence[RunInfo]:
+        """Return the runs that used a version."""
+        with self._database.reading() as connection:
+            return lineage.used_by(connection, version_id)
+
+    def run(self, ref: RunRef) -> RunInfo:
+        """Return a run."""
+        with self._database.reading() as connection:
+            return lineage.find_run(connection, ref)
+
+    def runs(self, entity: str, project: str) -> Sequence[RunInfo]:
+        """Return the runs of a project."""
+        with self._database.reading() as connection:
+            return lineage.list_runs(connection, entity, project)
+
+    def logged(self, ref: RunRef) -> Sequence[Version]:
+        """Return the versions that a run logged."""
+        with self._database.reading() as connection:
+            return lineage.versions_logged(connection, ref)
+
+    def used(self, ref: RunRef) -> Sequence[Version]:
+        """Return the versions that a run used."""
+        with self._database.reading() as connection:
+            return lineage.versions_used(connection, ref)
 
     def record_run(self, run: RunInfo) -> None:
         """Record a run."""
         with self._database.writing() as connection:
             lineage.record_run(connection, run)
+
+    def change_run(self, run: RunInfo) -> None:
+        """Replace what is recorded of a run."""
+        with self._database.writing() as connection:
+            lineage.change_run(connection, run)
 
     def record_logged(self, run: RunInfo, version_id: str) -> None:
         """Record that a run logged a version."""

@@ -1,4 +1,4 @@
-"""From names to rows and from rows to values: the questions that every part of the registry asks."""
+"""From names to rows: the questions that every part of the registry asks, and how times and metadata are recorded."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, insert, select
+from sqlalchemy import func, insert, select
 
 from artfs.errors import InvalidInputError, NotFoundError, VersionDeletedError
-from artfs.model.digest import Algorithm, Digest
-from artfs.model.names import CollectionRef, version_index, version_name
-from artfs.registry.port import CollectionKind, ManifestFile, State, Version
-from artfs.registry.sql.schema import aliases, collections, entities, manifests, memberships, projects, tags, versions
+from artfs.model.names import version_index, version_name
+from artfs.registry.port import CollectionKind, State
+from artfs.registry.sql.schema import aliases, collections, entities, memberships, projects, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from sqlalchemy import Connection, Row, Select
+    from sqlalchemy import Connection, Row
 
     from artfs.model.entry import JsonValue
-    from artfs.model.names import ArtifactRef
+    from artfs.model.names import ArtifactRef, CollectionRef
 
 
 def now() -> str:
     """Return the present time as it is recorded."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
+    return format_time(datetime.now(UTC))
+
+
+def format_time(time: datetime) -> str:
+    """Return a time as it is recorded."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def parse_time(text: str) -> datetime:
@@ -137,8 +141,8 @@ def find_membership(connection: Connection, ref: ArtifactRef) -> Row[Any]:
     raise NotFoundError(f"there is no version {ref}", hint=_what_there_is(connection, ref.collection, collection.id))
 
 
-def find_source(connection: Connection, version_id: str) -> tuple[CollectionRef, int]:
-    """Return where a COMMITTED version was logged: the collection, and its membership there.
+def find_source(connection: Connection, version_id: str) -> int:
+    """Return the membership of a COMMITTED version where it was logged.
 
     VersionDeletedError if it was deleted, NotFoundError otherwise.
     """
@@ -159,7 +163,7 @@ def find_source(connection: Connection, version_id: str) -> tuple[CollectionRef,
         raise VersionDeletedError(
             f"the version with the id {version_id!r}, of {entity}/{project}/{collection}, was deleted"
         )
-    return CollectionRef(entity, project, collection), membership_id
+    return int(membership_id)
 
 
 def _what_there_is(connection: Connection, ref: CollectionRef, collection_id: int) -> str:
@@ -173,91 +177,3 @@ def _what_there_is(connection: Connection, ref: CollectionRef, collection_id: in
     if least is None:
         return f"{ref} has no versions yet"
     return f"{ref} has {version_name(least)}" + (f" to {version_name(most)}" if most != least else "")
-
-
-_source = memberships.alias("source")
-_source_collection = collections.alias("source_collection")
-_source_project = projects.alias("source_project")
-_source_entity = entities.alias("source_entity")
-
-
-def _versions_query() -> Select[Any]:
-    """Select memberships with their versions, where they were logged, and their manifests."""
-    return (
-        select(
-            memberships.c.version_index,
-            memberships.c.id.label("membership_id"),
-            versions,
-            manifests.c.digest.label("manifest_digest"),
-            manifests.c.size.label("manifest_size"),
-            _source.c.version_index.label("source_index"),
-            _source_collection.c.name.label("source_name"),
-            _source_collection.c.type.label("type"),
-            _source_project.c.name.label("source_project"),
-            _source_entity.c.name.label("source_entity"),
-        )
-        .select_from(memberships)
-        .join(versions)
-        .join(manifests, versions.c.manifest_id == manifests.c.id)
-        .join(_source, and_(_source.c.version_id == versions.c.id, _source.c.is_source == 1))
-        .join(_source_collection, _source.c.collection_id == _source_collection.c.id)
-        .join(_source_project, _source_collection.c.project_id == _source_project.c.id)
-        .join(_source_entity, _source_project.c.entity_id == _source_entity.c.id)
-    )
-
-
-def load_version(connection: Connection, ref: CollectionRef, membership_id: int) -> Version:
-    """Return the version of a membership, whatever its state."""
-    row = connection.execute(_versions_query().where(memberships.c.id == membership_id)).one()
-    names = connection.scalars(
-        select(aliases.c.name).where(aliases.c.membership_id == membership_id).order_by(aliases.c.name)
-    )
-    marks = connection.scalars(select(tags.c.name).where(tags.c.version_id == row.id).order_by(tags.c.name))
-    return _version(ref, row, list(names), list(marks))
-
-
-def load_versions(connection: Connection, ref: CollectionRef, collection_id: int) -> list[Version]:
-    """Return all COMMITTED versions of a collection by index."""
-    query = _versions_query().where(
-        memberships.c.collection_id == collection_id, versions.c.state == State.COMMITTED.value
-    )
-    names: dict[int, list[str]] = {}
-    alias_query = select(aliases).where(aliases.c.collection_id == collection_id).order_by(aliases.c.name)
-    for alias in connection.execute(alias_query):
-        names.setdefault(alias.membership_id, []).append(alias.name)
-    marks: dict[str, list[str]] = {}
-    tag_query = (
-        select(tags)
-        .select_from(tags)
-        .join(memberships, memberships.c.version_id == tags.c.version_id)
-        .where(memberships.c.collection_id == collection_id)
-        .order_by(tags.c.name)
-    )
-    for tag in connection.execute(tag_query):
-        marks.setdefault(tag.version_id, []).append(tag.name)
-    rows = connection.execute(query.order_by(memberships.c.version_index))
-    return [_version(ref, row, names.get(row.membership_id, []), marks.get(row.id, [])) for row in rows]
-
-
-def _version(ref: CollectionRef, row: Row[Any], names: Sequence[str], marks: Sequence[str]) -> Version:
-    return Version(
-        id=row.id,
-        collection=ref,
-        index=row.version_index,
-        source=CollectionRef(row.source_entity, row.source_project, row.source_name),
-        source_index=row.source_index,
-        type=row.type,
-        state=State(row.state),
-        digest=row.digest,
-        algorithm=Algorithm[row.algorithm],
-        manifest=ManifestFile(Digest.from_base64(row.manifest_digest), row.manifest_size),
-        commit_hash=row.commit_hash,
-        size=row.size,
-        file_count=row.file_count,
-        description=row.description,
-        metadata=json.loads(row.metadata),
-        aliases=tuple(names),
-        tags=tuple(marks),
-        created_at=parse_time(row.created_at),
-        updated_at=parse_time(row.updated_at),
-    )

@@ -1,7 +1,8 @@
 """The tables of a registry: the one reference of its schema.
 
 Times are UTC, as text in ISO 8601 with microseconds, so that they sort and mean the same on every backend. Names are unique where a
-directory could hold only one. Rows of versions are never removed once they were published: an index is never used again.
+directory could hold only one. Rows of versions are never removed once they were published: an index is never used again, and where a
+link was removed from a portfolio, `links_made` remembers that.
 Every change of this file needs a step in `artfs.registry.sql.migrations`.
 """
 
@@ -52,7 +53,9 @@ collections = Table(
     Column("kind", Text, nullable=False),  # 'sequence' or 'portfolio'
     Column("type", Text),  # of its artifacts; NULL while no version was ever reserved but those abandoned
     Column("created_at", Text, nullable=False),
-    Column("updated_at", Text, nullable=False),  # of anything that its directory shows
+    Column("updated_at", Text, nullable=False),  # of its description, or of anything that its directory shows
+    Column("description", Text),
+    Column("links_made", Integer, nullable=False, server_default="0"),  # the next index of a portfolio, never smaller
     UniqueConstraint("project_id", "name"),
 )
 
@@ -82,6 +85,7 @@ versions = Table(
     Column("metadata", Text, nullable=False),  # a JSON object
     Column("created_at", Text, nullable=False),  # when it was published; never changes then
     Column("updated_at", Text, nullable=False),
+    Column("ttl_seconds", BigInteger),  # NULL: it is kept
 )
 
 # Commits that found their content published by another one meanwhile: what they return whenever they are repeated.
@@ -92,7 +96,8 @@ repeats = Table(
     Column("membership_id", ForeignKey("memberships.id"), nullable=False),
 )
 
-# The index that a version has in a collection: one where it was logged, one in each portfolio that links it.
+# The index that a version has in a collection: one where it was logged, one in each portfolio that links it. The rows of links are
+# removed with the link.
 memberships = Table(
     "memberships",
     metadata,
@@ -133,6 +138,13 @@ runs = Table(
     Column("name", _Name, nullable=False),
     Column("job_type", Text, nullable=False),
     Column("created_at", Text, nullable=False),
+    Column(
+        "state", Text, nullable=False, server_default="finished"
+    ),  # a RunState; the default is of runs before schema 3
+    Column("config", Text, nullable=False, server_default="{}"),  # a JSON object
+    Column("metadata", Text, nullable=False, server_default="{}"),  # a JSON object
+    Column("exit_code", BigInteger),  # NULL while it is not known
+    Column("finished_at", Text),  # NULL while it is not known
     UniqueConstraint("project_id", "run_id"),
 )
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from artfs.staging.progress import Progress
 
 _INTERVAL = 0.1  # seconds
+_AT_ONCE = 0.5  # seconds: what is done by then shows nothing
 
 
 class Bar:
@@ -77,7 +78,7 @@ def bar() -> Bar | _Silent:
 @contextlib.contextmanager
 def watching(progress: Progress) -> Iterator[None]:
     """Show a progress from a thread of its own while the body works. Ctrl-C stops the threads of the body at their next block."""
-    with _interruptible(progress), _showing(progress.snapshot):
+    with _interruptible(progress), showing(progress.snapshot):
         yield
 
 
@@ -95,13 +96,16 @@ def _interruptible(progress: Progress) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _showing(snapshot: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
+def showing(snapshot: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
+    """Show a progress from a thread of its own while the body works, in whatever thread that runs."""
     if not sys.stderr.isatty():
         yield
         return
     done = threading.Event()
 
     def show() -> None:
+        if done.wait(_AT_ONCE):
+            return
         with Bar() as shown:
             while not done.wait(_INTERVAL):
                 shown.show(snapshot())

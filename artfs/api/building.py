@@ -1,0 +1,253 @@
+"""The files of an artifact that is not logged yet: they lie in a draft, like those written through a mount.
+
+A file is copied when it is added (its blocks are shared where the file system can), so that what happens to it later changes nothing, and
+hashed once: the commit remembers it. The draft is made when the first file comes. It is ``transient``: rubbish if the process
+ends before the artifact is logged, a commit that is resumed if it ends after. Thread-safe; a child after a fork cannot use it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from artfs.errors import BusyError, InvalidInputError, NotFoundError
+from artfs.model.digest import Algorithm, Digest
+from artfs.model.names import DEFAULT_PROJECT, CollectionRef, version_name
+from artfs.model.paths import parse_entry_path, split
+from artfs.staging.drafts import Base
+from artfs.staging.hashing import hash_one, remember
+from artfs.staging.snapshot import copy_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from artfs.api.client import Client
+    from artfs.model.entry import Entry
+    from artfs.model.paths import EntryPath
+    from artfs.registry.port import Version
+    from artfs.staging.drafts import Draft
+    from artfs.staging.hashing import Hashed
+
+_PIECE = 1 << 20
+_BATCH = 512  # files whose digests are remembered in one transaction
+
+
+class Building:
+    """The files of one artifact. ``base`` is the version that it starts from."""
+
+    def __init__(self, client: Client, name: str, base: Version | None = None) -> None:
+        self._client = client
+        self._name = name
+        self._base = base
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._draft: Draft | None = None
+        self._entries: dict[str, Entry] = {}
+        if base is not None:
+            index = client.services.open_index(base)
+            self._entries = {entry.path: entry for entry in index.entries()}
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """The entries by path, in the order in which they were added."""
+        return self._entries
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The algorithm of the digests."""
+        return Algorithm[self._client.config.algorithm]
+
+    @property
+    def draft(self) -> Draft:
+        """The draft, made when it is first needed. BusyError in a child of the process that has made it."""
+        if self._pid != os.getpid():
+            raise BusyError(
+                f"artifact {self._name!r} belongs to the process {self._pid}",
+                hint="add files in the process that made it",
+            )
+        with self._lock:
+            if self._draft is None:
+                services = self._client.services
+                place = CollectionRef(self._client.default_entity, DEFAULT_PROJECT, self._name)
+                base, found = None, self._base
+                if found is not None:
+                    ref = found.collection.at(version_name(found.index))
+                    base = Base(found.id, ref, found.manifest, found.created_at)
+                name = f"{self._name}-{uuid.uuid4().hex[:8]}"
+                self._draft = services.drafts.create(place, name, base, transient=True)
+                (self._draft.directory / "incoming").mkdir(mode=0o700)
+            return self._draft
+
+    def local_path(self, path: str) -> str | None:
+        """Return where the copy of an added file lies; None for what has no local bytes."""
+        if self._draft is None:
+            return None
+        found = self._draft.tree.local_path(path)
+        return found if os.path.lexists(found) else None
+
+    # Files ------------------------------------------------------------------------------------------------------
+
+    def add_file(self, source: Path, name: str, *, overwrite: bool) -> Entry:
+        """Copy a file in. InvalidInputError: no file, no valid path, or another content at that path already."""
+        if not source.is_file():
+            raise InvalidInputError(f"Path is not a file: {source}")
+        hashed = self._take(source, parse_entry_path(name), overwrite=overwrite)
+        if isinstance(hashed, tuple):
+            return hashed[0]
+        remember(self.draft, [hashed])
+        return hashed.entry
+
+    def add_files(self, files: Iterable[tuple[Path, str]], *, overwrite: bool) -> None:
+        """Copy many files in, with several threads."""
+        batch: list[Hashed] = []
+        with ThreadPoolExecutor(self._client.config.threads, thread_name_prefix="artfs-add") as pool:
+            results = pool.map(lambda one: self._take(one[0], parse_entry_path(one[1]), overwrite=overwrite), files)
+            try:
+                for hashed in results:
+                    if isinstance(hashed, tuple):
+                        continue
+                    batch.append(hashed)
+                    if len(batch) >= _BATCH:
+                        remember(self.draft, batch)
+                        batch = []
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+        if batch:
+            remember(self.draft, batch)
+
+    def digest_of(self, file: Path) -> Digest:
+        """Return the digest of a file that may be added."""
+        try:
+            with file.open("rb") as data:
+                return _digest(data, self.algorithm)
+        except OSError as error:
+            raise InvalidInputError(f"{file} cannot be read: {error.strerror}") from error
+
+    @contextlib.contextmanager
+    def new_file(self, name: str, mode: str, encoding: str | None, *, overwrite: bool) -> Iterator[IO[Any]]:
+        """Open a file that is added when the body ends well, and forgotten when it raises."""
+        path = parse_entry_path(name)
+        if not overwrite and path in self._entries:
+            raise InvalidInputError(f"File with name {path!r} already exists in the artifact")
+        temporary = self._temporary()
+        text = None if "b" in mode else encoding or "utf-8"
+        try:
+            with temporary.open(mode.replace("x", "w"), encoding=text) as file:
+                yield file
+            hashed = self._place(temporary, path, overwrite=overwrite)
+            if not isinstance(hashed, tuple):
+                remember(self.draft, [hashed])
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _take(self, source: Path, path: EntryPath, *, overwrite: bool) -> Hashed | tuple[Entry]:
+        temporary = self._temporary()
+        try:
+            copy_file(source, temporary)
+            return self._place(temporary, path, overwrite=overwrite)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _temporary(self) -> Path:
+        return self.draft.directory / "incoming" / uuid.uuid4().hex
+
+    def _place(self, temporary: Path, path: EntryPath, *, overwrite: bool) -> Hashed | tuple[Entry]:
+        """Give a copy its path, and hash it there. The content that is there already is returned as it is."""
+        draft = self.draft
+        with self._lock:
+            known = self._entries.get(path)
+            if known is None or overwrite:
+                if known is not None:
+                    self._drop(path)
+                self._make_room(path)
+                temporary.rename(draft.tree.local_path(path))
+                item = draft.tree.lookup(path)
+        if known is not None and not overwrite:
+            return (self._same(known, temporary, path),)
+        if item is None:
+            raise NotFoundError(f"{path} was removed while it was being added")
+        hashed = hash_one(draft, item, self.algorithm)
+        with self._lock:
+            self._entries[path] = hashed.entry
+        return hashed
+
+    @staticmethod
+    def _same(known: Entry, file: Path, path: EntryPath) -> Entry:
+        """Return the entry that is there, if a file has the same content; InvalidInputError otherwise."""
+        with file.open("rb") as data:
+            digest = _digest(data, known.algorithm)
+        if known.ref is not None or digest.base64 != known.digest:
+            raise InvalidInputError(f"Cannot add the same path twice: {path!r}")
+        return known
+
+    def _make_room(self, path: EntryPath) -> None:
+        """Make the directories of a path; InvalidInputError if a file is one of them, or the path is a directory."""
+        tree = self.draft.tree
+        found = tree.lookup(path)
+        if found is not None and found.kind == "dir":
+            raise InvalidInputError(f"{path!r} is a directory of the artifact")
+        parts = split(path)[0].split("/")
+        for count in range(1, len(parts) + 1):
+            directory = "/".join(parts[:count])
+            item = tree.lookup(directory) if directory else None
+            if item is not None and item.kind != "dir":
+                raise InvalidInputError(f"{path!r} cannot be added: {directory!r} is a file of the artifact")
+            if directory and item is None:
+                tree.mkdir(directory, 0o755)
+            elif item is not None and not item.local:
+                tree.copy_up(directory, None)
+
+    # References -------------------------------------------------------------------------------------------------
+
+    def add_reference(self, uri: str, name: str, *, checksum: bool, max_objects: int) -> list[Entry]:
+        """Add what a URI stands for, at or below ``name`` (empty: the root). See `artfs.storage.resolver`."""
+        path = parse_entry_path(name) if name else ""
+        links = self._client.services.links()
+        added = list(links.expand(path, uri, checksum=checksum, max_objects=max_objects))
+        draft = self.draft
+        with self._lock:
+            for entry in added:
+                known = self._entries.get(entry.path)
+                if known is not None and known.digest != entry.digest:
+                    raise InvalidInputError(f"Cannot add the same path twice: {entry.path!r}")
+            for entry in added:
+                self._make_room(entry.path)
+            draft.tree.bind((entry.path, entry, 0o444, 0) for entry in added)
+            self._entries.update((entry.path, entry) for entry in added)
+        return added
+
+    # Taking back ------------------------------------------------------------------------------------------------
+
+    def remove(self, path: str) -> None:
+        """Remove a file or reference, or all of a directory; NotFoundError."""
+        with self._lock:
+            prefix = f"{path.rstrip('/')}/"
+            gone = [path] if path in self._entries else [one for one in self._entries if one.startswith(prefix)]
+            if not gone:
+                raise NotFoundError(f"No such path: {path}")
+            for one in gone:
+                self._drop(one)
+
+    def _drop(self, path: str) -> None:
+        self.draft.tree.unlink(path)
+        del self._entries[path]
+
+    def discard(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            if self._draft is not None and self._pid == os.getpid() and not self._draft.is_gone:
+                self._draft.discard()
+            self._draft = None
+            self._entries = {}
+
+
+def _digest(data: IO[bytes], algorithm: Algorithm) -> Digest:
+    hasher = algorithm.hasher()
+    while piece := data.read(_PIECE):
+        hasher.update(piece)
+    return Digest(algorithm, hasher.digest())

@@ -1,0 +1,90 @@
+"""The connection of a process to its registry and its store, as the public classes use it.
+
+It is opened when it is first needed, and anew in a child after a fork: connections, threads and locks of the parent cannot be used there,
+so they are left alone, never closed. Thread-safe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from artfs.api.commits import BackgroundCommits
+from artfs.app.services import open_services
+from artfs.config import load_config
+from artfs.model.names import DEFAULT_PROJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from artfs.app.services import Services
+    from artfs.config import Config
+    from artfs.model.names import CollectionRef
+    from artfs.registry.port import Registry
+
+_left_behind: list[object] = []  # what belongs to a parent process: kept, so that nothing of it is closed here
+
+
+class Client:
+    """A registry and a store. ``settings`` are those of ``config.toml``: ``registry``, ``store``, ``entity``, ``data_dir``, ...
+
+    ``project`` is the project of references that name none. Raises InvalidInputError for a setting that cannot be used. Made by
+    `artfs.Api` and `artfs.init`; the ``client`` of the W&B ``Artifact`` class is one of these.
+    """
+
+    def __init__(self, project: str | None = None, **settings: object) -> None:
+        self.config: Config = load_config(settings)
+        self.default_project = project or os.environ.get("ARTFS_PROJECT") or DEFAULT_PROJECT
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._opened: tuple[Services, contextlib.ExitStack, BackgroundCommits] | None = None
+
+    @property
+    def default_entity(self) -> str:
+        """The entity of references that name none."""
+        return self.config.entity
+
+    @property
+    def services(self) -> Services:
+        """The parts, opened for this process. UnreachableError, SchemaError, InvalidInputError."""
+        return self._open()[0]
+
+    @property
+    def registry(self) -> Registry:
+        """The registry."""
+        return self.services.registry
+
+    @property
+    def commits(self) -> BackgroundCommits:
+        """The commits that this process has under way."""
+        return self._open()[2]
+
+    def _open(self) -> tuple[Services, contextlib.ExitStack, BackgroundCommits]:
+        if self._pid != os.getpid():
+            _left_behind.append((self._lock, self._opened))
+            self._lock, self._pid, self._opened = threading.RLock(), os.getpid(), None
+        with self._lock:
+            if self._opened is None:
+                stack = contextlib.ExitStack()
+                services = stack.enter_context(open_services(self.config))
+                self._opened = services, stack, BackgroundCommits(services)
+            return self._opened
+
+    def refresh_mounts(self, collection: CollectionRef, names: Iterable[str]) -> None:
+        """Let the mounts of this user show at once what changed under names of a collection. Never fails."""
+        from artfs.app.client import refresh_all
+
+        refresh_all(self.config, collection, names)
+
+    def close(self) -> None:
+        """Wait for commits under way, and give everything back. The next use opens it again."""
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            _, stack, commits = opened
+            commits.finish()
+            stack.close()

@@ -1,0 +1,135 @@
+"""Put files of a version into directories of the user: what download, checkout and verify do. Nothing outside of the root is touched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from artfs.app.progress import showing
+from artfs.content.export import export, is_content
+from artfs.errors import IntegrityError, InvalidInputError, NotFoundError
+from artfs.model.paths import join
+from artfs.staging.calls import process_umask
+from artfs.staging.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from artfs.api.client import Client
+    from artfs.cache.index import ManifestIndex, Node
+    from artfs.model.entry import Entry
+    from artfs.registry.port import Version
+
+
+def place_version(
+    client: Client, version: Version, root: Path, *, prefix: str | None = None, skip_missing: bool = False
+) -> None:
+    """Write the files of a version below a directory, or those at or below ``prefix``; NotFoundError if it names nothing."""
+    index = client.services.open_index(version)
+    node = index.find((prefix or "").strip("/"))
+    if node is None:
+        raise NotFoundError(f"{version.collection}:v{version.index} has no {prefix!r}")
+    progress = Progress()
+    if node.number == 0:
+        progress.begin("download", index.file_count, index.size)
+    else:
+        progress.begin("download")
+    with showing(progress.snapshot):
+        _write(client, version, index.entries(node.number), root, progress, skip_missing=skip_missing)
+
+
+def place(client: Client, version: Version, entries: Iterable[Entry], root: Path) -> None:
+    """Write some files of a version below a directory."""
+    _write(client, version, entries, root, Progress(), skip_missing=False)
+
+
+def _write(
+    client: Client, version: Version, entries: Iterable[Entry], root: Path, progress: Progress, *, skip_missing: bool
+) -> None:
+    services = client.services
+    root = root.absolute()
+    if root.is_symlink() and not root.exists():
+        raise InvalidInputError(f"{root} is a symlink to nowhere")
+    export(
+        entries, services.reader, root, version.created_at, client.config.threads,
+        replace=True, umask=process_umask(), done=progress.advance, target=services.targets.of, skip_missing=skip_missing,
+    )  # fmt: skip
+
+
+# Checkout ---------------------------------------------------------------------------------------------------------
+
+
+def clear_others(root: Path, index: ManifestIndex) -> None:
+    """Delete everything below a directory that is not in a version, or is there as something else. Symlinks are not followed.
+
+    InvalidInputError for a root that no artifact should replace: the root of the file system, or the home directory.
+    """
+    real = Path(os.path.realpath(root))
+    if real in {Path("/"), Path.home().resolve()} or not (real.is_dir() or not os.path.lexists(real)):
+        raise InvalidInputError(f"{root} cannot be replaced by an artifact", hint="name a directory of its own")
+    if real.is_dir():
+        _clear(real, index, index.node(0))
+
+
+def _clear(directory: Path, index: ManifestIndex, node: Node) -> None:
+    with os.scandir(directory) as found:
+        entries = list(found)
+    for entry in entries:
+        wanted = _child(index, node, entry.name)
+        is_dir = entry.is_dir(follow_symlinks=False)
+        if wanted is not None and wanted.is_dir and is_dir:
+            _clear(Path(entry.path), index, wanted)
+        elif wanted is None or wanted.is_dir != is_dir or not (is_dir or entry.is_file(follow_symlinks=False)):
+            if is_dir:
+                shutil.rmtree(entry.path)
+            else:
+                Path(entry.path).unlink()
+
+
+def _child(index: ManifestIndex, node: Node, name: str) -> Node | None:
+    try:
+        return index.child(node.number, name)
+    except UnicodeEncodeError:  # no manifest can hold such a name
+        return None
+
+
+# Verify -----------------------------------------------------------------------------------------------------------
+
+
+def verify_directory(root: Path, index: ManifestIndex) -> None:
+    """IntegrityError (a ValueError) unless a directory holds the files of a version and no others. References are not compared."""
+    if not root.is_dir():
+        raise IntegrityError(f"there is no directory {root} to verify")
+    for path in _files(root, ""):
+        node = index.find(path) if _encodable(path) else None
+        if node is None or node.is_dir:
+            raise IntegrityError(f"Found file {root / path} which is not a member of the artifact")
+    for entry in index.entries():
+        file = root / entry.path
+        if entry.ref is not None:
+            continue
+        if file.is_symlink() or not file.is_file():
+            raise IntegrityError(f"File is missing: {entry.path}")
+        if not is_content(file, entry):
+            raise IntegrityError(f"Digest mismatch for file: {entry.path}")
+
+
+def _files(directory: Path, prefix: str) -> Iterator[str]:
+    with os.scandir(directory) as found:
+        entries = sorted(found, key=lambda one: one.name)
+    for entry in entries:
+        path = join(prefix, entry.name)
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(Path(entry.path), path)
+        else:
+            yield path
+
+
+def _encodable(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

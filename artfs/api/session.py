@@ -1,0 +1,179 @@
+"""What a process has one of: the present run, and the client that new artifacts use. `artfs.init` begins a run, the end of the process ends it."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from artfs.api import liveness
+from artfs.api.client import Client
+from artfs.api.runs import Run, config_of
+from artfs.app.runs import current_run as run_of_environment
+from artfs.app.runs import describe_process, new_run_id
+from artfs.errors import ArtfsError, InvalidInputError, NotFoundError
+from artfs.model.names import RunRef, parse_entity, parse_project, parse_run_id
+from artfs.registry.port import RunInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from artfs.api.artifact import Artifact
+
+log = logging.getLogger(__name__)
+
+
+class _Session:
+    """The one of this process. A forked child goes on with the run of its parent, and leaves ending it to the parent."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.client: Client | None = None
+        self.run: Run | None = None
+        self.pid = os.getpid()
+        self.ends = False
+
+
+_session = _Session()
+
+
+def default_client() -> Client:
+    """Return the client of the present run, or one with the settings of the environment."""
+    with _session.lock:
+        if _session.client is None:
+            _session.client = Client()
+            _end_well()
+        return _session.client
+
+
+def current_run() -> Run | None:
+    """Return the run that `init` has begun and nothing has finished."""
+    return _session.run
+
+
+def init(
+    entity: str | None = None,
+    project: str | None = None,
+    job_type: str | None = None,
+    name: str | None = None,
+    id: str | None = None,  # noqa: A002 - as in the W&B SDK
+    config: Mapping[str, Any] | None = None,
+    **settings: object,
+) -> Run:
+    """Begin a run, and return it; while one goes on, return that one.
+
+    ``project`` is that of ``ARTFS_PROJECT``, or ``uncategorized``; ``entity`` the configured one. ``id`` of a run that exists goes on with that
+    run. Inside of ``artfs run`` the run is the one of that command, unless an id or another place is given. ``settings`` are those of
+    ``config.toml``: ``registry``, ``store``, ... InvalidInputError (a ValueError), UnreachableError.
+    """
+    with _session.lock:
+        if _session.run is not None:
+            return _session.run
+        client = Client(project, **settings) if settings or _session.client is None else _session.client
+        surrounding = run_of_environment(os.environ)
+        if surrounding is not None and id is None and entity is None and project is None:
+            run = _join(client, surrounding)
+        else:
+            place = parse_entity(entity or client.default_entity), parse_project(project or client.default_project)
+            run = _begin(client, RunRef(*place, parse_run_id(id or new_run_id())), name, job_type, config)
+        _session.client, _session.run, _session.pid = client, run, os.getpid()
+        _end_well()
+        return run
+
+
+def _join(client: Client, ref: RunRef) -> Run:
+    try:
+        return Run(client, client.registry.run(ref))
+    except NotFoundError as error:
+        raise InvalidInputError(f"ARTFS_RUN names {ref}, which the registry does not know") from error
+
+
+def _begin(
+    client: Client, ref: RunRef, name: str | None, job_type: str | None, config: Mapping[str, Any] | None
+) -> Run:
+    about = describe_process([sys.executable, *sys.argv], python=sys.version.split()[0])
+    about["process"] = liveness.describe(os.getpid())
+    info = RunInfo(
+        id=ref.id,
+        entity=ref.entity,
+        project=ref.project,
+        name=name or ref.id,
+        job_type=job_type or "",
+        created_at=datetime.now(UTC),
+        config=config_of(config),
+        metadata=about,
+    )
+    client.registry.record_run(info)
+    found = client.registry.run(ref)
+    run = Run(client, found, own=True)
+    if found.created_at != info.created_at:  # it goes on
+        values = {"name": name or found.name, "job_type": job_type or found.job_type}
+        merged = {**found.config, **info.config}
+        run.change(state=info.state, metadata=about, config=merged, exit_code=None, finished_at=None, **values)
+    return run
+
+
+def leave(run: Run) -> None:
+    """Have no present run any more, if it is this one."""
+    with _session.lock:
+        if _session.run is run:
+            _session.run = None
+
+
+def log_artifact(
+    artifact_or_path: Artifact | str | os.PathLike[str],
+    name: str | None = None,
+    type: str | None = None,  # noqa: A002
+    aliases: Sequence[str] | None = None,
+    tags: Sequence[str] | None = None,
+) -> Artifact:
+    """Log an artifact as an output of the present run; see `Run.log_artifact`. InvalidInputError without a run."""
+    return _present("log_artifact").log_artifact(artifact_or_path, name, type, aliases, tags)
+
+
+def use_artifact(
+    artifact_or_name: Artifact | str,
+    type: str | None = None,  # noqa: A002
+    aliases: Sequence[str] | None = None,
+    use_as: str | None = None,
+) -> Artifact:
+    """Record that the present run uses an artifact, and return it; see `Run.use_artifact`. InvalidInputError without a run."""
+    return _present("use_artifact").use_artifact(artifact_or_name, type, aliases, use_as)
+
+
+def finish(exit_code: int | None = None) -> None:
+    """Finish the present run, if there is one; see `Run.finish`."""
+    run = _session.run
+    if run is not None:
+        run.finish(exit_code)
+
+
+def _present(what: str) -> Run:
+    run = _session.run
+    if run is None:
+        raise InvalidInputError(f"artfs.{what}() needs a run", hint="call artfs.init() first")
+    return run
+
+
+def _end_well() -> None:
+    if not _session.ends:
+        _session.ends = True
+        atexit.register(_end)
+
+
+def _end() -> None:
+    """At the end of the process: finish the run, failed after an error that nobody caught, and give the client back."""
+    if _session.pid != os.getpid():
+        return
+    try:
+        if _session.run is not None:
+            failed = getattr(sys, "last_value", None) is not None
+            _session.run.finish(1 if failed else None)
+        if _session.client is not None:
+            _session.client.close()
+    except ArtfsError as error:
+        print(f"artfs: {error.message}" + (f" ({error.hint})" if error.hint else ""), file=sys.stderr)  # noqa: T201
