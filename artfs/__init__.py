@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from artfs.version import __version__
+
 if TYPE_CHECKING:
     from artfs.api.artifact import Artifact
     from artfs.api.attributes import ArtifactTTL
@@ -29,11 +31,9 @@ if TYPE_CHECKING:
 
     run: Run | None
 
-__version__ = "0.1.0"
-
 __all__ = [  # noqa: RUF022 - by what they are
-    "Api", "Artifact", "ArtifactCollection", "ArtifactManifest", "ArtifactManifestEntry", "ArtifactTTL", "ArtifactType", "Run",
-    "finish", "init", "log_artifact", "mounted", "run", "use_artifact",
+    "__version__", "Api", "Artifact", "ArtifactCollection", "ArtifactManifest", "ArtifactManifestEntry", "ArtifactTTL", "ArtifactType",
+    "Run", "finish", "init", "log_artifact", "mounted", "run", "use_artifact",
     "ArtfsError", "ArtifactFinalizedError", "ArtifactNotLoggedError", "ArtifactStatusError", "ConflictError", "WaitTimeoutError",
 ]  # fmt: skip
 
@@ -61,7 +61,8 @@ _ERRORS = {
     "WaitTimeoutError",
 }
 _DATA_TYPES = {
-    "Audio", "Bokeh", "Classes", "Html", "Image", "JoinedTable", "Molecule", "Object3D", "PartitionedTable", "Table", "Video",
+    "Audio", "Bokeh", "BoundingBoxes2D", "Classes", "Html", "Image", "ImageMask", "JoinedTable", "Molecule", "Object3D",
+    "PartitionedTable", "Table", "Video",
 }  # fmt: skip
 
 

@@ -40,6 +40,9 @@ class ArtfsError(Exception):
         self.message = message
         self.hint = hint
 
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
 
 class InvalidInputError(ArtfsError, ValueError):
     """A value given by a user, a file or a peer cannot be accepted."""

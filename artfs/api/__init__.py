@@ -1,1 +1,1 @@
-"""The public Python API: the classes of the W&B SDK's artifacts, on a registry of artfs. ``import artfs`` has all of it; see ``docs/api.md``."""
+"""The public Python API: the classes of the W&B SDK's artifacts, on a registry of artfs. See ``docs/api.md``."""

@@ -79,10 +79,10 @@ class Artifact(Contents):
         self._description, self._ttl = description, None
         self._metadata = dict(parse_metadata(friendly(metadata or {})))
         self._aliases, self._tags = [], []
-        self._building = Building(self._client, name)
+        self._building, self._added = Building(self._client, name), {}
 
     def _open(self, client: Client, entity: str, project: str, name: str, attrs: Version | None = None) -> None:
-        self._client = client
+        self._client, self._added = client, {}
         ref = parse_artifact_ref(f"{entity}/{project}/{name}", client.default_entity)
         self._take(client.registry.version(ref) if attrs is None else attrs)
 
@@ -192,6 +192,19 @@ class Artifact(Contents):
 
         return ArtifactCollection(self._client, self._logged("collection").collection)
 
+    @property
+    def source_collection(self) -> ArtifactCollection:
+        """The collection where it was logged."""
+        from artfs.api.collections import ArtifactCollection
+
+        return ArtifactCollection(self._client, self._logged("source_collection").source)
+
+    @property
+    def source_artifact(self) -> Artifact:
+        """The artifact as it is seen where it was logged; itself, if it was not looked up in a portfolio."""
+        seen = self._logged("source_artifact")
+        return Artifact.of_version(self._client, self._client.registry.version_by_id(seen.id)) if seen.is_link else self
+
     def new_draft(self) -> Artifact:
         """Return a new artifact with the same files, to be changed and logged as the next version. No bytes are copied."""
         seen = self._logged("new_draft")
@@ -202,8 +215,8 @@ class Artifact(Contents):
     def link(self, target_path: str, aliases: Sequence[str] | None = None) -> Artifact:
         """Link this artifact to a portfolio (a promoted collection of artifacts), with aliases; return it as seen there.
 
-        ``target_path`` is ``{portfolio}``, ``{project}/{portfolio}`` or ``{entity}/{project}/{portfolio}``; entity and project are those of the
-        artifact where they are left out. The portfolio is made where it is missing. An artifact that is not logged yet is logged first.
+        ``target_path`` is ``{portfolio}``, ``{project}/{portfolio}`` or ``{entity}/{project}/{portfolio}``; what is left out is as in
+        the artifact. The portfolio is made where it is missing. An artifact that is not logged yet is logged first.
         """
         if self.is_draft():
             if self._pending is None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ArtifactTTL(enum.Enum):
-    """Values of `Artifact.ttl` that are no time. ``INHERIT``: what the collection says, which is no limit where artfs keeps the registry."""
+    """Values of `Artifact.ttl` that are no time. ``INHERIT``: what the collection says, which is no limit in a registry of artfs."""
 
     INHERIT = 0
 
@@ -270,7 +270,7 @@ def _names(what: str, value: Iterable[str]) -> list[str]:
     return [name for name in value if version_index(name) is None]
 
 
-def friendly(value: object) -> Any:  # noqa: ANN401 - any value of a user's program, as JSON has it
+def friendly(value: object) -> Any:
     """Return a value as JSON can hold it where that is plain: numpy and torch numbers and arrays, times, paths, sets."""
     match value:
         case None | bool() | int() | float() | str():

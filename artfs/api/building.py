@@ -12,19 +12,19 @@ import os
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from artfs.errors import BusyError, InvalidInputError, NotFoundError
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.names import DEFAULT_PROJECT, CollectionRef, version_name
-from artfs.model.paths import parse_entry_path, split
+from artfs.model.paths import join, parse_entry_path, split
 from artfs.staging.drafts import Base
 from artfs.staging.hashing import hash_one, remember
 from artfs.staging.snapshot import copy_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from artfs.api.client import Client
     from artfs.model.entry import Entry
@@ -48,6 +48,10 @@ class Building:
         self._lock = threading.RLock()
         self._draft: Draft | None = None
         self._entries: dict[str, Entry] = {}
+        self.sources: dict[Path, str] = {}
+        """Which local file or directory is where in the artifact: a data type that names such a file does not add it again."""
+        self.objects: dict[int, tuple[object, Entry]] = {}
+        """The data types that were added, by ``id()``; kept, so that no id is given to another one."""
         if base is not None:
             index = client.services.open_index(base)
             self._entries = {entry.path: entry for entry in index.entries()}
@@ -89,6 +93,18 @@ class Building:
             return None
         found = self._draft.tree.local_path(path)
         return found if os.path.lexists(found) else None
+
+    def path_of_source(self, file: Path) -> str | None:
+        """Return where a local file is in the artifact; None if it was not added, or either has changed since."""
+        file = file.absolute()
+        for place in (file, *file.parents):
+            prefix = self.sources.get(place)
+            if prefix is not None:
+                path = join(prefix, "" if place == file else file.relative_to(place).as_posix())
+                entry = self._entries.get(path)
+                is_same = entry is not None and file.is_file() and self.digest_of(file).base64 == entry.digest
+                return path if is_same else None
+        return None
 
     # Files ------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from artfs.api.entries import ArtifactManifest, ArtifactManifestEntry
 from artfs.errors import ArtifactFinalizedError, InvalidInputError, NotFoundError
 from artfs.model.digest import version_digest
 from artfs.model.names import version_name
+from artfs.model.paths import join, split
 from artfs.model.reference import ARTIFACT_SCHEME, parse_artifact_uri, uri_scheme
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from artfs.api.building import Building
     from artfs.api.files import ArtifactFiles
+    from artfs.model.digest import Digest
 
     AnyPath = str | os.PathLike[str]
 
@@ -27,6 +29,7 @@ class Contents(Attributes):
     """What an artifact does with files."""
 
     _final = False
+    _added: dict[str, str]
 
     def _open_building(self, what: str) -> Building:
         """Return where files are added; ArtifactFinalizedError if none can be any more."""
@@ -45,9 +48,9 @@ class Contents(Attributes):
         """The artifact's manifest: the list of all its contents. It can't be changed once the artifact has been logged."""
         seen = self._version_or_none()
         if seen is None and self._building is not None:
-            return ArtifactManifest.of_draft(self, self._building.entries, self._building.algorithm)
+            return ArtifactManifest.of_draft(self._any(), self._building.entries, self._building.algorithm)
         seen = self._logged("manifest")
-        return ArtifactManifest.of_index(self, self._client.services.open_index(seen), seen.algorithm)
+        return ArtifactManifest.of_index(self._any(), self._client.services.open_index(seen), seen.algorithm)
 
     @property
     def digest(self) -> str:
@@ -83,8 +86,8 @@ class Contents(Attributes):
         """Add a local file to the artifact, and return the added manifest entry.
 
         ``name`` is its path in the artifact, by default the basename of the file. With ``is_tmp`` its name (up to the first dot) is
-        replaced by one made of its digest. The file is copied: it may change or go afterwards. ArtifactFinalizedError; ValueError if it is no
-        file, or the path has another content already and ``overwrite`` is false.
+        replaced by one made of its digest. The file is copied: it may change or go afterwards. ArtifactFinalizedError; ValueError if
+        it is no file, or the path has another content already and ``overwrite`` is false.
         """
         building = self._open_building("add_file")
         if policy not in {"mutable", "immutable"}:
@@ -92,10 +95,10 @@ class Contents(Attributes):
         path = Path(local_path)
         place = name or path.name
         if is_tmp:
-            directory, _, base = place.rpartition("/")
-            digest = building.digest_of(path).hex[:20]
-            place = "/".join(filter(None, [directory, ".".join([digest, *base.split(".")[1:]])]))
-        return ArtifactManifestEntry(self._any(), building.add_file(path, place, overwrite=overwrite))
+            place = temporary_name(place, building.digest_of(path))
+        entry = building.add_file(path, place, overwrite=overwrite)
+        self._added[str(path.absolute())] = building.sources[path.absolute()] = entry.path
+        return ArtifactManifestEntry(self._any(), entry)
 
     def add_dir(
         self,
@@ -115,7 +118,8 @@ class Contents(Attributes):
         if not root.is_dir():
             raise InvalidInputError(f"Path is not a directory: {root}")
         prefix = "" if name is None or name in {".", "./"} else name.strip("/")
-        building.add_files(_files_below(root, prefix), overwrite=merge)
+        building.add_files(files_below(root, prefix), overwrite=merge)
+        building.sources[root.absolute()] = prefix
 
     def add_reference(
         self,
@@ -126,8 +130,8 @@ class Contents(Attributes):
     ) -> Sequence[ArtifactManifestEntry]:
         """Add a reference denoted by a URI to the artifact, and return the added manifest entries.
 
-        ``uri``: http(s), s3, gs, file or any other scheme, or an entry of a logged artifact (`get_entry`). A prefix or a directory stands for
-        everything below it; ``name`` is where that goes, by default the root. Without ``checksum`` nothing is looked at, and one entry
+        ``uri``: http(s), s3, gs, file or any other scheme, or an entry of a logged artifact (`get_entry`). A prefix or a directory stands
+        for everything below it; ``name`` is where that goes, by default the root. Without ``checksum`` nothing is looked at, and one entry
         stands for all of it. ``max_objects`` limits what a prefix may hold (10,000,000 unless given). ArtifactFinalizedError; ValueError
         for what is no URI, or more than that; NotFoundError, PermissionDeniedError, UnreachableError.
         """
@@ -155,8 +159,8 @@ class Contents(Attributes):
     ) -> Iterator[IO[Any]]:
         """Open a new file that is added to the artifact when the ``with`` block ends well, and forgotten when it raises.
 
-        ``mode`` is ``"x"`` or ``"w"``, text, by default, or with ``"b"`` for bytes; ``"w"`` replaces a file of that name. ArtifactFinalizedError;
-        ValueError if there is a file of that name.
+        ``mode`` is ``"x"`` or ``"w"``, text, by default, or with ``"b"`` for bytes; ``"w"`` replaces a file of that name.
+        ArtifactFinalizedError; ValueError if there is a file of that name.
         """
         building = self._open_building("new_file")
         mode = mode or "x"
@@ -174,7 +178,7 @@ class Contents(Attributes):
         except NotFoundError as error:
             raise FileNotFoundError(error.message) from error
 
-    def add(self, obj: Any, name: str, overwrite: bool = False) -> ArtifactManifestEntry:  # noqa: ANN401
+    def add(self, obj: Any, name: str, overwrite: bool = False) -> ArtifactManifestEntry:
         """Add ``obj``, a data type of the W&B SDK, and return the added manifest entry. Needs ``pip install 'artfs[wandb]'``.
 
         One of Bokeh, JoinedTable, PartitionedTable, Table, Classes, ImageMask, BoundingBoxes2D, Audio, Image, Video, Html, Object3D.
@@ -186,8 +190,12 @@ class Contents(Attributes):
         path = write(obj, name, building, overwrite=overwrite)
         return ArtifactManifestEntry(self._any(), building.entries[path])
 
-    def __setitem__(self, name: str, obj: Any) -> ArtifactManifestEntry:  # noqa: ANN401
+    def __setitem__(self, name: str, obj: Any) -> ArtifactManifestEntry:
         return self.add(obj, name)
+
+    def get_added_local_path_name(self, local_path: str) -> str | None:
+        """Return the path that a local file was added under by `add_file`; None if it was not."""
+        return self._added.get(str(Path(local_path).absolute()))
 
     def staged_path(self, path: str) -> str | None:
         """Return where the copy of a file lies that was added; None once the artifact is logged."""
@@ -208,7 +216,7 @@ class Contents(Attributes):
         """Return the file at a path, whose ``download()`` fetches it. The same as `get_entry`."""
         return self.get_entry(name)
 
-    def get(self, name: str) -> Any:  # noqa: ANN401 - any data type
+    def get(self, name: str) -> Any:
         """Return the object that was added under a name; None if there is none. Only its own files are fetched.
 
         Needs ``pip install 'artfs[wandb]'``. ArtifactNotLoggedError.
@@ -218,7 +226,7 @@ class Contents(Attributes):
         self._logged("get")
         return read(self._any(), name)
 
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401
+    def __getitem__(self, name: str) -> Any:
         return self.get(name)
 
     def files(self, names: Sequence[str] | None = None, per_page: int = 50, start: str | None = None) -> ArtifactFiles:
@@ -233,6 +241,15 @@ class Contents(Attributes):
         seen = self._logged("download")
         name = seen.source.collection + (f":{version_name(seen.source_index)}" if include_version else "")
         return str(Path(os.environ.get("ARTFS_ARTIFACT_DIR") or "artifacts").absolute() / name)
+
+    def _local_path_to_name(self, file_path: str) -> str | None:
+        """Return the path in the artifact of a file that was downloaded to the default root, wherever that was then. The W&B SDK asks."""
+        root, manifest, file = Path(self._default_root()).name, self.manifest, Path(file_path).absolute()
+        for place in file.parents:
+            path = file.relative_to(place).as_posix()
+            if place.name == root and manifest.get_entry_by_path(path) is not None:
+                return path
+        return None
 
     def place_of(self, entry: ArtifactManifestEntry, root: AnyPath | None) -> Path:
         """Return where a download puts an entry."""
@@ -323,11 +340,17 @@ class Contents(Attributes):
         (entry,) = self.manifest.entries.values()
         return entry.download(root)
 
-    def _any(self) -> Any:  # noqa: ANN401 - this, as the Artifact that it is
+    def _any(self) -> Any:
         return self
 
 
-def _files_below(root: Path, prefix: str) -> Iterator[tuple[Path, str]]:
+def temporary_name(name: str, digest: Digest) -> str:
+    """Return a path whose name is made of a digest up to the first dot, as the W&B SDK makes it for temporary files."""
+    directory, base = split(name)
+    return join(directory, ".".join([digest.hex[:20], *base.split(".")[1:]]))
+
+
+def files_below(root: Path, prefix: str) -> Iterator[tuple[Path, str]]:
     """Yield the files below a directory with their paths in an artifact; InvalidInputError for a cycle of symlinks."""
     for directory, names, files in os.walk(root, followlinks=True):
         here = Path(directory)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -11,6 +10,7 @@ from artfs.errors import ExistsError
 from artfs.model.digest import Algorithm
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
 
     from artfs.api.artifact import Artifact

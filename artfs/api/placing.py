@@ -36,7 +36,7 @@ def place_version(
         progress.begin("download", index.file_count, index.size)
     else:
         progress.begin("download")
-    with showing(progress.snapshot):
+    with showing(progress.snapshot, after=0.5):
         _write(client, version, index.entries(node.number), root, progress, skip_missing=skip_missing)
 
 

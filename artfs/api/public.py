@@ -53,11 +53,11 @@ class Api:
 
     # Artifacts --------------------------------------------------------------------------------------------------
 
-    def artifact(self, name: str, type: str | None = None) -> Artifact:  # noqa: A002 - as in the W&B SDK
+    def artifact(self, name: str, type: str | None = None) -> Artifact:
         """Return an artifact by ``name[:alias]``, ``project/name[:alias]`` or ``entity/project/name[:alias]``.
 
-        The alias is ``latest`` unless given; ``v3`` is one, too. NotFoundError, VersionDeletedError; InvalidInputError (a ValueError) if it is
-        of another type than ``type``, or the name cannot be; UnreachableError.
+        The alias is ``latest`` unless given; ``v3`` is one, too. NotFoundError, VersionDeletedError; InvalidInputError (a ValueError) if
+        it is of another type than ``type``, or the name cannot be; UnreachableError.
         """
         ref = parse_artifact_ref(name, self._client.default_entity, self._client.default_project)
         artifact = Artifact.of_version(self._client, self._client.registry.version(ref))
@@ -65,7 +65,7 @@ class Api:
             raise InvalidInputError(f"{ref} is of type {artifact.type!r}, not {type!r}")
         return artifact
 
-    def artifact_exists(self, name: str, type: str | None = None) -> bool:  # noqa: A002
+    def artifact_exists(self, name: str, type: str | None = None) -> bool:
         """Whether there is such an artifact."""
         try:
             self.artifact(name, type)
@@ -114,7 +114,7 @@ class Api:
         ref = self._collection(name)
         return ArtifactType(self._client, ref.entity, ref.project, type_name).collection(ref.collection)
 
-    def artifact_collection_exists(self, name: str, type: str) -> bool:  # noqa: A002
+    def artifact_collection_exists(self, name: str, type: str) -> bool:
         """Whether a project has a collection of that name and type."""
         try:
             self.artifact_collection(type, name)

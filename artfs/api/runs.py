@@ -36,10 +36,10 @@ class RunConfig(MutableMapping[str, Any]):
     def __init__(self, run: Run) -> None:
         self._run = run
 
-    def __getitem__(self, key: str) -> Any:  # noqa: ANN401
+    def __getitem__(self, key: str) -> Any:
         return self._run.info.config[key]
 
-    def __setitem__(self, key: str, value: Any) -> None:  # noqa: ANN401
+    def __setitem__(self, key: str, value: Any) -> None:
         self.update({key: value})
 
     def __delitem__(self, key: str) -> None:
@@ -53,13 +53,13 @@ class RunConfig(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self._run.info.config)
 
-    def __getattr__(self, key: str) -> Any:  # noqa: ANN401
+    def __getattr__(self, key: str) -> Any:
         try:
             return self[key]
         except KeyError as error:
             raise AttributeError(key) from error
 
-    def update(self, *values: Any, **named: Any) -> None:  # type: ignore[override]
+    def update(self, *values: Any, **named: Any) -> None:
         """Set several values at once."""
         changed = dict(*values, **named)
         self._run.change(config={**self._run.info.config, **parse_metadata(friendly(changed))})
@@ -175,7 +175,7 @@ class Run:
     def use_artifact(
         self,
         artifact_or_name: Artifact | str,
-        type: str | None = None,  # noqa: A002 - as in the W&B SDK
+        type: str | None = None,
         aliases: Sequence[str] | None = None,
         use_as: str | None = None,
     ) -> Artifact:
@@ -203,7 +203,7 @@ class Run:
         self,
         artifact_or_path: Artifact | str | os.PathLike[str],
         name: str | None = None,
-        type: str | None = None,  # noqa: A002
+        type: str | None = None,
         aliases: Sequence[str] | None = None,
         tags: Sequence[str] | None = None,
     ) -> Artifact:
@@ -252,7 +252,7 @@ class Run:
         found = self._client.registry.used(self._info.ref)
         return Listing([Artifact.of_version(self._client, version) for version in found])
 
-    def get(self, name: str) -> Any:  # noqa: ANN401 - any data type
+    def get(self, name: str) -> Any:
         """Return the object with a name out of the artifacts that this run object has used, the last one first; None if none has it."""
         for artifact in reversed(self._used):
             found = artifact.get(name)

@@ -1,4 +1,7 @@
-"""What a process has one of: the present run, and the client that new artifacts use. `artfs.init` begins a run, the end of the process ends it."""
+"""What a process has one of: the present run, and the client that new artifacts use.
+
+`artfs.init` begins a run; the end of the process ends it, if nothing has before.
+"""
 
 from __future__ import annotations
 
@@ -60,14 +63,14 @@ def init(
     project: str | None = None,
     job_type: str | None = None,
     name: str | None = None,
-    id: str | None = None,  # noqa: A002 - as in the W&B SDK
+    id: str | None = None,
     config: Mapping[str, Any] | None = None,
     **settings: object,
 ) -> Run:
     """Begin a run, and return it; while one goes on, return that one.
 
-    ``project`` is that of ``ARTFS_PROJECT``, or ``uncategorized``; ``entity`` the configured one. ``id`` of a run that exists goes on with that
-    run. Inside of ``artfs run`` the run is the one of that command, unless an id or another place is given. ``settings`` are those of
+    ``project`` is that of ``ARTFS_PROJECT``, or ``uncategorized``; ``entity`` the configured one. ``id`` of a run that exists goes on with
+    that run. Inside of ``artfs run`` the run is the one of that command, unless an id or another place is given. ``settings`` are those of
     ``config.toml``: ``registry``, ``store``, ... InvalidInputError (a ValueError), UnreachableError.
     """
     with _session.lock:
@@ -127,7 +130,7 @@ def leave(run: Run) -> None:
 def log_artifact(
     artifact_or_path: Artifact | str | os.PathLike[str],
     name: str | None = None,
-    type: str | None = None,  # noqa: A002
+    type: str | None = None,
     aliases: Sequence[str] | None = None,
     tags: Sequence[str] | None = None,
 ) -> Artifact:
@@ -137,7 +140,7 @@ def log_artifact(
 
 def use_artifact(
     artifact_or_name: Artifact | str,
-    type: str | None = None,  # noqa: A002
+    type: str | None = None,
     aliases: Sequence[str] | None = None,
     use_as: str | None = None,
 ) -> Artifact:

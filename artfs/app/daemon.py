@@ -54,7 +54,7 @@ log = logging.getLogger("artfs")
 
 _STATVFS_AGE = 5.0  # seconds
 _ORPHANS_INTERVAL = 10.0  # seconds between looks for commits whose process has died
-_LAST_USES_WAIT = 5.0  # seconds that the end of a mount waits for the registry to take the uses of versions
+_LAST_USES_WAIT = 3.0  # seconds that the end of a mount waits for the registry to take the uses of versions
 
 
 class _DiskSpace:

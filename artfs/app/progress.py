@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from artfs.staging.progress import Progress
 
 _INTERVAL = 0.1  # seconds
-_AT_ONCE = 0.5  # seconds: what is done by then shows nothing
 
 
 class Bar:
@@ -96,15 +95,15 @@ def _interruptible(progress: Progress) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def showing(snapshot: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
-    """Show a progress from a thread of its own while the body works, in whatever thread that runs."""
+def showing(snapshot: Callable[[], Mapping[str, Any]], after: float = 0.0) -> Iterator[None]:
+    """Show a progress from a thread of its own while the body works, if that takes longer than ``after`` seconds."""
     if not sys.stderr.isatty():
         yield
         return
     done = threading.Event()
 
     def show() -> None:
-        if done.wait(_AT_ONCE):
+        if done.wait(after):
             return
         with Bar() as shown:
             while not done.wait(_INTERVAL):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from artfs.cli.options import json_option, print_json, with_config
+from artfs.cli.options import json_option, warn, with_config
 from artfs.cli.umask import USER_UMASK
 from artfs.errors import ArtfsError, InvalidInputError, PermissionDeniedError
 
@@ -54,7 +55,7 @@ def command(
     """
     if sum([dot, svg is not None, html is not None, as_json]) > 1:
         raise InvalidInputError("give only one of --dot, --svg, --html and --json")
-    from artfs.api.lineage import Direction, render_dot, render_html, render_svg, to_json, trace
+    from artfs.api.lineage import Direction, Reason, render_dot, render_html, render_svg, to_json, trace
     from artfs.app.services import open_services
 
     both = up == down
@@ -62,8 +63,14 @@ def command(
     with open_services(config) as services:
         root = _root(services.registry, ref, config.entity)
         lineage = trace(services.registry, root, directions=directions, depth=depth)
+    if any(gap.reason is Reason.SIZE for gap in lineage.gaps):
+        warn(
+            [
+                f"the graph is cut at {len(lineage.nodes):,} versions and runs: look at less of it with --depth, --up or --down"
+            ]
+        )
     if as_json:
-        print_json(to_json(lineage))
+        click.echo(json.dumps(to_json(lineage), indent=2).replace("\x7f", "\\u007f"))  # names are untrusted: ASCII only
     elif dot:
         _write("-", render_dot(lineage))
     elif svg is not None:
@@ -84,7 +91,8 @@ def _root(registry: Registry, text: str, entity: str) -> Version | RunInfo:
         return registry.version(parse_artifact_ref(text, entity))
     except ArtfsError as error:
         if text.count("/") > 1 and ":" not in text:
-            error.hint = error.hint or f"a run is written {'/runs/'.join(text.rsplit('/', 1))}"
+            run = f"a run is written {'/runs/'.join(text.rsplit('/', 1))}"
+            error.hint = "; ".join(filter(None, [error.hint, run]))
         raise
 
 

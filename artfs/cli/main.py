@@ -14,9 +14,9 @@ import traceback
 
 import click
 
-from artfs import __version__
 from artfs.cli.umask import USER_UMASK
 from artfs.errors import ArtfsError
+from artfs.version import __version__
 
 COMMANDS = {
     "mount": "Mount the registry as a directory.",

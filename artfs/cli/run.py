@@ -78,6 +78,7 @@ def _describe(
     settings: str | None,
     run_id: str | None,
 ) -> RunInfo:
+    from artfs.api import liveness
     from artfs.app.runs import default_project, describe_process, new_run_id
     from artfs.model.names import parse_entity, parse_project, parse_run_id
     from artfs.registry.port import RunInfo
@@ -91,7 +92,7 @@ def _describe(
         job_type=job_type,
         created_at=datetime.now(UTC),
         config=_parse_config(settings),
-        metadata=describe_process(command_line),
+        metadata=describe_process(command_line) | {"process": liveness.describe(os.getpid())},  # whether it goes on
     )
 
 

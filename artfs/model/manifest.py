@@ -169,20 +169,19 @@ class _Window:
         while True:
             try:
                 value, end = self._scan(self._text, self._at)
-                if self._text.find("\\u", self._at, end) >= 0:
-                    _dumps(value).encode()  # the text is valid, but an escape can stand for half a surrogate pair
+                self._check_escapes(value, end)
             except json.JSONDecodeError as error:
                 if len(self._text) - self._at > _MAX_TOKEN:
                     raise InvalidInputError(f"manifest is not valid JSON, or too long: {error.msg}") from error
                 if not self._more():
                     raise InvalidInputError(f"manifest is not valid JSON: {error.msg}") from error
-            except InvalidInputError:
-                raise
             except RecursionError as error:
                 raise InvalidInputError("manifest is nested too deeply") from error
             except UnicodeEncodeError as error:
                 raise InvalidInputError("manifest has text that is not valid Unicode") from error
             except ValueError as error:
+                if isinstance(error, InvalidInputError):
+                    raise
                 raise InvalidInputError("manifest has a number that is too long") from error
             else:
                 length = end - self._at
@@ -192,6 +191,11 @@ class _Window:
                 if end + 2 < len(self._text) or not self._more():
                     self._at += length
                     return cast("JsonValue", value)
+
+    def _check_escapes(self, value: JsonValue, end: int) -> None:
+        """UnicodeEncodeError if an escape stands for half a surrogate pair: the text itself is valid."""
+        if self._text.find("\\u", self._at, end) >= 0:
+            _dumps(value).encode()
 
     def _expect(self, char: str) -> None:
         if self._peek() != char:

@@ -45,7 +45,8 @@ def merge_metadata(
             continue
         if not _same(there, before):
             raise ConflictError(
-                f"metadata {key!r} was changed by somebody else meanwhile", hint="look at the version again, then change it"
+                f"metadata {key!r} was changed by somebody else meanwhile",
+                hint="look at the version again, then change it",
             )
         if key in wanted:
             merged[key] = wanted[key]

@@ -178,7 +178,9 @@ def parse_artifact_ref(text: str, default_entity: str, default_project: str = DE
     path, colon, alias = text.partition(":")
     if colon and not alias:
         raise InvalidInputError(f"{text!r}: nothing after the ':'", hint="write name:alias or name:v3")
-    return ArtifactRef(parse_collection_ref(path, default_entity, default_project), _parse_alias_or_version(alias or LATEST))
+    return ArtifactRef(
+        parse_collection_ref(path, default_entity, default_project), _parse_alias_or_version(alias or LATEST)
+    )
 
 
 def parse_collection_ref(text: str, default_entity: str, default_project: str = DEFAULT_PROJECT) -> CollectionRef:

@@ -207,7 +207,9 @@ class Draft:
         remove_tree(trash)
 
     def release(self) -> None:
-        """Let go of the draft: another process may own it now."""
+        """Let go of the draft: another process may own it now. Nothing in a forked child, whose parent owns it."""
+        if self.is_gone:
+            return
         self.database.close()
         self._lock.release()
 

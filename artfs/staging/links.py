@@ -16,7 +16,7 @@ from artfs.errors import ArtfsError, InvalidInputError, NotFoundError, Unreachab
 from artfs.model.entry import Entry
 from artfs.model.names import CollectionRef
 from artfs.model.paths import join, parse_entry_path
-from artfs.model.reference import ARTIFACT_SCHEME, redact, uri_scheme
+from artfs.model.reference import ARTIFACT_SCHEME, FILE_SCHEME, redact, uri_scheme
 from artfs.storage.resolver import MAX_OBJECTS
 
 if TYPE_CHECKING:
@@ -131,6 +131,10 @@ class Links:
 
 def _name_of(uri: str) -> str:
     """Return the name that a URI gives to the one file that it stands for."""
-    if uri_scheme(uri) == ARTIFACT_SCHEME:  # its path is not escaped
+    scheme = uri_scheme(uri)
+    if scheme == ARTIFACT_SCHEME:  # its path is not escaped
         return uri.rstrip("/").rpartition("/")[2]
-    return PurePosixPath(unquote(urlsplit(uri).path)).name
+    path = urlsplit(uri).path
+    return PurePosixPath(
+        unquote(path) if scheme == FILE_SCHEME else path
+    ).name  # W&B takes the others as they are written

@@ -22,7 +22,7 @@ from artfs.storage.gcs_session import GcsSession, converted
 from artfs.storage.port import Locator, ObjectInfo
 from artfs.storage.renewal import Renewing
 from artfs.storage.replies import Head, PastEndError, at_end, changed, check_head, check_length, span_of
-from artfs.storage.spans import usable, read_span
+from artfs.storage.spans import read_span, usable
 from artfs.storage.spool import opened, spooled
 
 if TYPE_CHECKING:

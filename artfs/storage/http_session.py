@@ -24,8 +24,8 @@ from requests.utils import get_auth_from_url
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from artfs import __version__
 from artfs.storage.addresses import is_forbidden
+from artfs.version import __version__
 
 _CONNECTIONS = 64
 _MAX_REDIRECTS = 10

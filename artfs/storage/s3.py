@@ -32,7 +32,7 @@ from artfs.storage.replies import (
     unquote_etag,
 )
 from artfs.storage.s3_session import S3Session, converted
-from artfs.storage.spans import describe_object, usable, read_span
+from artfs.storage.spans import describe_object, read_span, usable
 from artfs.storage.spool import opened, spooled
 
 if TYPE_CHECKING:

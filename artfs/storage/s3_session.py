@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artfs import __version__
 from artfs.errors import (
     ArtfsError,
     IntegrityError,
@@ -26,6 +25,7 @@ from artfs.errors import (
 )
 from artfs.storage.bucket_uris import shown
 from artfs.storage.spans import TOKEN_CODES, client_options
+from artfs.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -259,12 +259,12 @@ class FileSystem:
     async def _commit(self, draft: Draft, name: str, caller: Caller) -> None:
         """Start the commit of a draft: a name other than its own is an alias for the version."""
         aliases = [] if name == draft.name else [parse_alias(name)]
+        run = await self._lineage.run_of(caller.pid) if caller.uid in self._writers else None
         try:
             await self._drafts.handles.settle(draft)
         except BusyError as error:
             draft.error = error.message  # a rename can only say EBUSY: the draft says which files
             raise
-        run = await self._lineage.run_of(caller.pid) if caller.uid in self._writers else None
         self._commits.start(draft, name, Journal(aliases=tuple(aliases), run=None if run is None else str(run)))
 
     # Files ------------------------------------------------------------------------------------------------------

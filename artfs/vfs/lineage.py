@@ -17,7 +17,7 @@ from artfs.errors import ArtfsError, NotFoundError, UnreachableError
 
 if TYPE_CHECKING:
     from artfs.model.names import RunRef
-    from artfs.registry.port import Registry
+    from artfs.registry.port import Registry, RunInfo
     from artfs.vfs.catalog import Catalog
     from artfs.vfs.processes import Processes
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_NOTED = 100_000
+UNKNOWN_FOR = 10.0  # seconds until the registry is asked again for a run that it did not know
+_MAX_UNKNOWN = 1000
 _FIRST_RETRY, _LAST_RETRY = 2.0, 60.0  # seconds between tries of a registry that cannot be reached
 
 
@@ -38,6 +40,7 @@ class Lineage:
         self._catalog = catalog
         self._noted: dict[Use, None] = {}  # written, or to be: the oldest are forgotten first, and may be noted again
         self._waiting: dict[Use, None] = {}
+        self._unknown: dict[RunRef, float] = {}  # when the registry is to be asked again
         self._wake = trio.Event()
         self._tried = trio.Event()
         self._tries = 0
@@ -58,6 +61,8 @@ class Lineage:
         run = await self._processes.run_of(pid)
         if run is None or (run, version_id) in self._noted:
             return
+        if run in self._unknown and trio.current_time() < self._unknown[run]:
+            return
         use = (run, version_id)
         self._noted[use] = self._waiting[use] = None
         if len(self._noted) > MAX_NOTED:
@@ -76,7 +81,7 @@ class Lineage:
 
     async def record(self) -> None:
         """Write down what is noted, until cancelled."""
-        delay = _FIRST_RETRY
+        delay = 0.0
         while True:
             with trio.move_on_after(delay if self._waiting else math.inf):
                 await self._wake.wait()
@@ -87,7 +92,7 @@ class Lineage:
             self._tries += 1
             tried, self._tried = self._tried, trio.Event()
             tried.set()
-            delay = min(2 * delay, _LAST_RETRY) if self._away else _FIRST_RETRY
+            delay = min(max(2 * delay, _FIRST_RETRY), _LAST_RETRY) if self._away else 0.0
 
     async def _write_all(self) -> str:
         """Write down everything that waits. Return why the registry cannot be reached; empty if it can."""
@@ -108,11 +113,15 @@ class Lineage:
         """Write down a use. False if that cannot be done, ever."""
         run, version_id = use
         try:
-            await self._catalog.call(self._record_use, run, version_id)
+            known = await self._catalog.call(self._find, run)
+            if known is None:
+                self._ignore(run)
+                return False
+            await self._catalog.call(self._registry.record_use, known, version_id)
         except UnreachableError:
             raise
-        except NotFoundError as error:
-            log.debug("run %s uses version %s, which is not recorded: %s", run, version_id, error)
+        except NotFoundError as error:  # it was deleted meanwhile
+            log.debug("run %s has used version %s: %s", run, version_id, error)
             return False
         except ArtfsError as error:
             log.warning("run %s uses version %s, which cannot be recorded: %s", run, version_id, error)
@@ -122,5 +131,17 @@ class Lineage:
             return False
         return True
 
-    def _record_use(self, run: RunRef, version_id: str) -> None:
-        self._registry.record_use(self._registry.run(run), version_id)
+    def _find(self, run: RunRef) -> RunInfo | None:
+        try:
+            return self._registry.run(run)
+        except NotFoundError:
+            return None
+
+    def _ignore(self, run: RunRef) -> None:
+        """Forget what was noted of a run that the registry does not know. It may be recorded later, and used again."""
+        log.debug("the registry does not know the run %s, which uses versions", run)
+        if len(self._unknown) >= _MAX_UNKNOWN:
+            self._unknown.clear()
+        self._unknown[run] = trio.current_time() + UNKNOWN_FOR
+        for use in [use for use in self._noted if use[0] == run]:
+            del self._noted[use]

@@ -55,7 +55,7 @@ def test_constructor_names_what_is_not_there(api):
     ("name", "kind"), [("a/b", "dataset"), ("", "dataset"), ("a b", "dataset"), ("ok", "job"), ("ok", "wandb-x")]
 )
 def test_constructor_refuses_names_and_types_that_cannot_be(fresh, name, kind):
-    with pytest.raises(ValueError, match="name|type|use letters"):
+    with pytest.raises(ValueError, match=r"name|type|use letters"):
         artfs.Artifact(name, kind)
 
 
@@ -268,8 +268,7 @@ def test_new_file_that_is_there(new):
 
 def test_new_file_whose_block_raises_is_not_added(new):
     with pytest.raises(RuntimeError), new.new_file("f") as file:
-        file.write("half")
-        raise RuntimeError
+        raise RuntimeError(file.write("half"))
     assert not new.manifest.entries
 
 
@@ -410,7 +409,7 @@ def test_verify(api, log, place):
     root = pathlib.Path(artifact.download())
     assert artifact.verify() is None
     (root / "extra").touch()
-    with pytest.raises(ValueError, match="Found file .*extra which is not a member"):
+    with pytest.raises(ValueError, match=r"Found file .*extra which is not a member"):
         artifact.verify()
     (root / "extra").unlink()
     (root / "d/b").write_bytes(b"3")
@@ -627,7 +626,7 @@ def test_wait_timeout(api, new, monkeypatch):
     monkeypatch.setattr(Committer, "run", lambda *arguments: go.wait() and run_it(*arguments))
     run = artfs.init(project="demo")
     run.log_artifact(new)
-    with pytest.raises(WaitTimeoutError, match="not done after 0.01 s"):
+    with pytest.raises(WaitTimeoutError, match=r"not done after 0\.01 s"):
         new.wait(timeout=0.01)
     with pytest.raises(ArtifactNotLoggedError, match="is being logged"):
         _ = new.version

@@ -30,7 +30,14 @@ DOCUMENTS = sorted(
     for path in ROOT.rglob("*.md")
     if not any(part.startswith(".") for part in path.relative_to(ROOT).parts) and "node_modules" not in path.parts
 )
-OTHER_VARIABLES = {"ARTFS_CONFIG", "ARTFS_DEBUG", "ARTFS_MOUNTPOINT", "ARTFS_REQUIRE_FUSE"}
+OTHER_VARIABLES = {
+    "ARTFS_CONFIG",
+    "ARTFS_DEBUG",
+    "ARTFS_MOUNTPOINT",
+    "ARTFS_PROJECT",
+    "ARTFS_REQUIRE_FUSE",
+    "ARTFS_RUN",
+}
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

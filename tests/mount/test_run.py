@@ -15,7 +15,7 @@ from artfs.model.names import CollectionRef
 from artfs.registry.port import RunState
 from artfs.registry.sql.registry import open_registry
 from tests.harness import Artfs, wait_for
-from tests.mount.conftest import NOBODY
+from tests.mount.conftest import NOBODY, Call
 
 ARTFS = [sys.executable, "-m", "artfs.cli"]
 CLI = shlex.join(ARTFS)
@@ -220,6 +220,19 @@ def test_uses_that_the_registry_has_not_taken_are_kept_and_told_of(fresh):
         subprocess.run(command, env=os.environ | {"ARTFS_RUN": "me/demo/held"}, check=True, capture_output=True)
         assert fresh.used_by("data", "v0") == []
     wait_for(lambda: fresh.used_by("data", "v0") == ["held"])
+
+
+def test_a_mount_that_is_asked_to_record_answers_when_the_registry_has_the_uses(fresh):
+    fresh.run_as("held", "true")
+    command = ["cat", fresh.collection() / "v0/first"]
+    live = find_mount(str(fresh.mountpoint))
+    with fresh.held_registry():
+        subprocess.run(command, env=os.environ | {"ARTFS_RUN": "me/demo/held"}, check=True, capture_output=True)
+        call = Call(lambda: list(request(live.socket, {"op": "record"})))
+        with pytest.raises(TimeoutError):
+            call.result(0.5)
+    assert call.result() == [{"result": {"waiting": 0, "reason": None}}]
+    assert fresh.used_by("data", "v0") == ["held"]
 
 
 def test_uses_are_written_down_before_the_mount_ends(fresh):

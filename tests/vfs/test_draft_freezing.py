@@ -81,7 +81,7 @@ async def test_files_that_stay_open_for_writing_are_named_after_a_moment(world, 
         _, attr = await world.fs.create(parent, name, os.O_WRONLY, 0o644, ME)
         world.fs.remember(attr.ino)
     await world.fs.open(await world.ino("a", draft), os.O_RDONLY, ME)
-    with pytest.raises(BusyError, match=r"open for writing: d/g, f$") as caught:
+    with pytest.raises(BusyError, match=r"open for writing: d/g, f \(") as caught:
         await world.drafts.handles.settle(the_draft(world))
     assert caught.value.hint
     assert trio.current_time() == handles_module._RELEASE_WAIT
@@ -91,7 +91,7 @@ async def test_many_open_files_are_not_all_named(world, draft, autojump_clock):
     for number in range(9):
         _, attr = await world.fs.create(draft, b"f%d" % number, os.O_WRONLY, 0o644, ME)
         world.fs.remember(attr.ino)
-    with pytest.raises(BusyError, match=r"f0, f1, f2, f3, f4, \.\.\.$"):
+    with pytest.raises(BusyError, match=r"f0, f1, f2, f3, f4, \.\.\. \("):
         await world.drafts.handles.settle(the_draft(world))
 
 

@@ -1,6 +1,8 @@
 """Which run a process belongs to, and what is noted and written down of the versions that its processes open."""
 
 import os
+import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +13,7 @@ from artfs.errors import UnreachableError
 from artfs.model.names import RunRef
 from artfs.registry.port import RunInfo
 from artfs.vfs import processes
+from artfs.vfs.lineage import UNKNOWN_FOR
 from artfs.vfs.processes import BELIEVED, Processes
 from tests.vfs.fakes import PATIENCE
 from tests.vfs.world import DATA, ME, STRANGER
@@ -74,8 +77,6 @@ async def test_the_process_of_this_test_is_found_with_its_threads():
     found = Processes()
     assert await found.run_of(os.getpid()) is None
     assert len(found) == 1
-    import threading
-
     assert await found.run_of(await trio.to_thread.run_sync(threading.get_native_id)) is None
     assert len(found) == 2
 
@@ -266,19 +267,62 @@ async def test_a_run_that_the_registry_does_not_know_is_ignored(world):
     assert world.registry.questions("record_use") == []
 
 
-async def test_a_use_is_kept_until_the_registry_answers_again(train, autojump_clock):
+async def test_a_version_that_was_deleted_meanwhile_is_no_reason_to_worry(train):
     version = train.publish({"a": b"1"})
     await train.at(f"{DATA}/v0/a")
+    with train.registry.held():
+        await train.read(f"{DATA}/v0/a")
+        del train.registry.inner._data.by_id[version.id]
+    assert await train.lineage.flush(PATIENCE) == 0
+    assert used_by(train, version) == []
+
+
+async def test_a_run_that_is_recorded_later_is_found_then(world, mock_clock):
+    version = world.publish({"a": b"1"})
+    Proc(world.processes).add(ME.pid, TRAIN)
+    world.nursery.start_soon(world.lineage.record)
+
+    async def read():
+        await world.read(f"{DATA}/v0/a")
+        assert await world.lineage.flush(PATIENCE) == 0
+        return len(world.registry.questions("run"))
+
+    assert (await read(), await read()) == (1, 1)
+    world.registry.inner.record_run(run_info(TRAIN))
+    mock_clock.jump(UNKNOWN_FOR)
+    assert await read() == 2
+    assert used_by(world, version) == [TRAIN]
+
+
+async def test_a_use_is_kept_until_the_registry_answers_again(train, mock_clock):
+    first, second = train.publish({"a": b"1"}), train.publish({"a": b"2"})
+    await train.at(f"{DATA}/v0/a")
+    other = await train.ino(f"{DATA}/v1/a")
+    assert await train.fs.open(other, os.O_RDONLY, STRANGER)  # the index is loaded
     train.registry.failure = UnreachableError("the registry is away")
     await train.read(f"{DATA}/v0/a")
     assert await train.lineage.flush(PATIENCE) == 1
     assert train.lineage.away == "the registry is away"
-    await trio.sleep(500)
-    tries = len(train.registry.questions("run"))
-    assert 5 < tries < 20  # less and less often
+
+    def tries():
+        return len(train.registry.questions("run"))
+
+    async def try_again(seconds):
+        before = tries()
+        mock_clock.jump(seconds)
+        while tries() == before or train.lineage._trying:
+            await trio.to_thread.run_sync(time.sleep, 0.001)
+
+    for _ in range(6):
+        await try_again(61)
+    before = tries()
+    mock_clock.jump(50)  # by now it is asked once a minute
+    await train.fs.open(other, os.O_RDONLY, ME)
+    await trio.testing.wait_all_tasks_blocked()
+    assert tries() == before
     train.registry.failure = None
-    await trio.sleep(61)
-    assert used_by(train, version) == [TRAIN]
+    await try_again(11)
+    assert (used_by(train, first), used_by(train, second)) == ([TRAIN], [TRAIN])
     assert train.lineage.away == ""
 
 

@@ -96,8 +96,7 @@ def trace(
     A step leads from a version to a run or from a run to a version. Neighbours that the registry does not show are a gap, no error.
     """
     walk = _Walk(registry, depth, max_nodes, {node_key(root): root})
-    for direction in directions:
-        walk.go(root, direction)
+    walk.go(root, directions)
     return Lineage(node_key(root), walk.nodes, list(walk.edges), walk.gaps, directions)
 
 
@@ -110,12 +109,12 @@ class _Walk:
         self.edges: dict[tuple[NodeKey, NodeKey], None] = {}  # a set that keeps its order
         self.gaps: list[Gap] = []
 
-    def go(self, root: Node, direction: Direction) -> None:
-        """Add what lies in one direction."""
-        seen = {node_key(root)}
-        waiting = deque([(root, 0)])
+    def go(self, root: Node, directions: tuple[Direction, ...]) -> None:
+        """Add what lies in the directions, all at the same pace."""
+        seen = {(node_key(root), direction) for direction in directions}
+        waiting = deque((root, direction, 0) for direction in directions)
         while waiting:
-            node, distance = waiting.popleft()
+            node, direction, distance = waiting.popleft()
             key = node_key(node)
             try:
                 neighbours = list(self._ask(node, direction))
@@ -126,16 +125,17 @@ class _Walk:
             for neighbour in neighbours:
                 there = node_key(neighbour)
                 edge = (there, key) if direction is Direction.UP else (key, there)
-                if there not in seen and distance == self._depth:
+                is_new = (there, direction) not in seen
+                if is_new and distance == self._depth:
                     reason, missing = Reason.DEPTH, missing + 1
                 elif edge not in self.edges and self._is_full(there):
                     missing += 1
                 else:
                     self.edges[edge] = None
                     self.nodes.setdefault(there, neighbour)
-                    if there not in seen:
-                        seen.add(there)
-                        waiting.append((neighbour, distance + 1))
+                    if is_new:
+                        seen.add((there, direction))
+                        waiting.append((neighbour, direction, distance + 1))
             if missing:
                 self.gaps.append(Gap(key, direction, reason, missing))
 

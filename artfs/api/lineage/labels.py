@@ -47,9 +47,8 @@ def _is_invisible(char: str) -> bool:
 
 
 def _escape(char: str) -> str:
-    return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char) or (
-        f"\\x{ord(char):02x}" if ord(char) < 0x100 else f"\\u{ord(char):04x}"
-    )
+    """Return the escape that Python has for a character."""
+    return char.encode("unicode_escape").decode()
 
 
 def size_text(size: int) -> str:

@@ -26,7 +26,7 @@ _HEIGHT = {"version": 46.0, "run": 54.0, "gap": 26.0}
 _SPACE = 18.0  # between two shapes of a column
 _BEND_SPACE = 10.0
 _COLUMN_SPACE = 56.0
-_TURNED_OFFSET = 12.0  # below the middle of a shape, for an edge that leads back
+_TURNED_OFFSET = 8.0  # below the middle of a shape, for an edge that leads back
 _SWEEPS = (24, 200)  # at least and at most: the more points, the fewer
 
 
@@ -133,6 +133,12 @@ def _heights(shapes: Sequence[Shape], layers: Layers) -> dict[int, float]:
     def space(point: int) -> float:
         return shapes[point].height + _SPACE if point < len(shapes) else _BEND_SPACE
 
+    def pull(a: int, b: int) -> float:
+        """Return how much a line shall be straight: a long one, and one between two shapes that have no other."""
+        if a >= len(shapes) and b >= len(shapes):
+            return 8.0
+        return 8.0 if len(right[a]) == 1 and len(left[b]) == 1 else 1.0
+
     offsets = []
     y: dict[int, float] = {}
     for column in layers.columns:
@@ -151,12 +157,12 @@ def _heights(shapes: Sequence[Shape], layers: Layers) -> dict[int, float]:
         for number in range(len(offsets)) if forward else reversed(range(len(offsets))):
             wanted, weights = [], []
             for point, place in zip(layers.columns[number], offsets[number], strict=True):
-                beside = (
-                    [*left.get(point, ()), *right.get(point, ())] if both else (left if forward else right).get(point)
-                )
-                mean = sum(y[other] for other in beside) / len(beside) if beside else y[point]
+                pulls = [(other, pull(other, point)) for other in left.get(point, ()) if both or forward]
+                pulls += [(other, pull(point, other)) for other in right.get(point, ()) if both or not forward]
+                total = sum(strength for _, strength in pulls)
+                mean = sum(y[other] * strength for other, strength in pulls) / total if pulls else y[point]
                 wanted.append(mean - place)
-                weights.append(4.0 if point >= len(shapes) else 1.0)  # long lines shall be straight
+                weights.append(total or 1.0)
             values = isotonic(wanted, weights)
             y.update(
                 (point, value + place)

@@ -30,17 +30,18 @@ def render_text(lineage: Lineage, *, ascii_only: bool = False) -> Iterator[str]:
 def _lines(lineage: Lineage, boxes: tuple[str, str, str]) -> Iterator[str]:
     root = lineage.nodes[lineage.root]
     yield full_line(root)
-    is_version = isinstance(root, Version)
+    is_version, before = isinstance(root, Version), False
     for direction in lineage.directions:
         if direction is Direction.UP:
             heading, nothing = ("logged by", "no run") if is_version else ("used", "nothing")
         else:
             heading, nothing = ("used by", "no run") if is_version else ("logged", "nothing")
         below = list(_tree(lineage, direction, boxes))
-        yield "" if below else f"{heading}: {nothing}"
-        if below:
-            yield f"{heading}:"
-            yield from below
+        if below or before:
+            yield ""
+        yield f"{heading}:" if below else f"{heading}: {nothing}"
+        yield from below
+        before = bool(below)
 
 
 def _tree(lineage: Lineage, direction: Direction, boxes: tuple[str, str, str]) -> Iterator[str]:

@@ -1,0 +1,227 @@
+"""Runs: begun, joined, finished, and what they log and use."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import artfs
+from artfs.api import session
+from artfs.errors import InvalidInputError, NotFoundError
+
+
+def test_a_run_says_what_it_is(api, fresh):
+    with artfs.init(project="demo", job_type="train", name="first try", config={"lr": 0.1, "sizes": (1, 2)}) as run:
+        assert artfs.run is run
+        found = api.run(f"me/demo/{run.id}")
+        assert (found.name, found.entity, found.project, found.job_type) == ("first try", "me", "demo", "train")
+        assert dict(found.config) == {"lr": 0.1, "sizes": [1, 2]}
+        assert (found.state, found.exit_code, found.finished_at) == ("running", None, None)
+        assert found.metadata["command"][0] == sys.executable
+        assert found.path == f"me/demo/{run.id}"
+    found = api.run(f"demo/{run.id}")
+    assert (found.state, found.exit_code) == ("finished", 0)
+    assert found.created_at < found.finished_at
+    assert artfs.run is None
+
+
+def test_config_is_recorded_as_it_is_set(api, fresh):
+    with artfs.init(project="demo", config={"a": 1}) as run:
+        run.config["b"] = 2
+        run.config.update({"c": 3}, d=4)
+        del run.config["a"]
+        assert run.config.b == 2
+        with pytest.raises(AttributeError):
+            _ = run.config.a
+        assert dict(api.run(f"demo/{run.id}").config) == {"b": 2, "c": 3, "d": 4}
+
+
+def test_a_block_that_raises_makes_the_run_failed(api, fresh):
+    with pytest.raises(RuntimeError), artfs.init(project="demo") as run:
+        raise RuntimeError
+    assert api.run(f"demo/{run.id}").state == "failed"
+    assert api.run(f"demo/{run.id}").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "recorded", "state"), [(0, 0, "finished"), (3, 3, "failed"), (None, 0, "finished"), ("words", 1, "failed")]
+)
+def test_a_block_that_exits_has_its_code(api, fresh, code, recorded, state):
+    with pytest.raises(SystemExit), artfs.init(project="demo") as run:
+        raise SystemExit(code)
+    assert (api.run(f"demo/{run.id}").exit_code, api.run(f"demo/{run.id}").state) == (recorded, state)
+
+
+def test_init_while_a_run_goes_on_returns_that_run(fresh):
+    run = artfs.init(project="demo")
+    assert artfs.init(project="other") is run
+
+
+def test_an_id_that_exists_goes_on_with_that_run(api, fresh):
+    with artfs.init(project="demo", id="mine", config={"a": 1}) as run:
+        first = run.created_at
+    with artfs.init(project="demo", id="mine", config={"b": 2}) as run:
+        assert (run.created_at, run.state, dict(run.config)) == (first, "running", {"a": 1, "b": 2})
+    assert [one.id for one in api.runs("demo")] == ["mine"]
+
+
+def test_the_run_of_the_environment_is_joined_and_left_to_who_has_begun_it(api, fresh, monkeypatch, log):
+    with artfs.init(project="demo", id="outer"):
+        pass
+    monkeypatch.setenv("ARTFS_RUN", "me/demo/outer")
+    with artfs.init() as run:
+        assert run.path == "me/demo/outer"
+        run.change(state=session.RunInfo.__dataclass_fields__["state"].default)
+    assert api.run("demo/outer").state == "running"
+    with artfs.init(project="else") as other:
+        assert other.project == "else"
+
+
+def test_a_run_of_the_environment_that_is_not_there_is_an_error(fresh, monkeypatch):
+    monkeypatch.setenv("ARTFS_RUN", "me/demo/nothing")
+    with pytest.raises(InvalidInputError, match="me/demo/nothing"):
+        artfs.init()
+
+
+def test_the_project_of_the_environment(fresh, monkeypatch, place):
+    monkeypatch.setenv("ARTFS_PROJECT", "chosen")
+    with artfs.init() as run:
+        assert run.project == "chosen"
+
+
+def test_use_and_log_need_a_run(fresh):
+    for call in (lambda: artfs.use_artifact("data"), lambda: artfs.log_artifact(artfs.Artifact("data", "dataset"))):
+        with pytest.raises(ValueError, match=r"artfs\.init\(\)"):
+            call()
+
+
+def test_use_artifact_by_every_kind_of_name(api, log, monkeypatch):
+    log()
+    with artfs.init(project="demo") as run:
+        for name in ("data", "data:v0", "data:latest", "demo/data:v0", "me/demo/data"):
+            assert run.use_artifact(name, type="dataset").qualified_name == "me/demo/data:v0"
+        assert [one.name for one in run.used_artifacts()] == ["data:v0"]
+        with pytest.raises(ValueError, match="of type 'dataset', not 'model'"):
+            run.use_artifact("data", type="model")
+        with pytest.raises(NotFoundError):
+            run.use_artifact("nothing")
+
+
+def test_use_artifact_of_a_new_one_logs_it(api, fresh, place):
+    artifact = artfs.Artifact("data", "dataset")
+    with artfs.init(project="demo") as run:
+        assert run.use_artifact(artifact).version == "v0"
+        assert [one.name for one in run.logged_artifacts()] == [one.name for one in run.used_artifacts()] == ["data:v0"]
+
+
+def test_log_artifact_of_paths_and_uris(api, fresh, place):
+    (place / "dir").mkdir()
+    (place / "dir/f").write_bytes(b"f")
+    with artfs.init(project="demo", id="r1") as run:
+        one = run.log_artifact("dir/f", name="model", type="model").wait()
+        other = run.log_artifact("dir/").wait()
+        third = run.log_artifact((place / "dir").as_uri(), name="ref").wait()
+        with pytest.raises(ValueError, match="no file, directory or URI"):
+            run.log_artifact("nothing")
+    assert (one.name, one.type, list(one.manifest.entries)) == ("model:v0", "model", ["f"])
+    assert (other.name, other.type, list(other.manifest.entries)) == ("run-r1-dir:v0", "unspecified", ["f"])
+    assert third.manifest.entries["f"].ref == (place / "dir/f").as_uri()
+
+
+def test_log_artifact_with_aliases_and_again(api, log):
+    artifact = log(aliases=["a"])
+    with artfs.init(project="demo") as run:
+        run.log_artifact(artifact, aliases=["b"], tags=["t"])
+    assert api.artifact("demo/data:b").aliases == ["a", "b", "latest"]
+    assert api.artifact("demo/data:b").tags == ["t"]
+
+
+@pytest.mark.parametrize("alias", ["v3", "a/b", "a:b", ""])
+def test_log_artifact_refuses_aliases_that_cannot_be(fresh, alias):
+    artifact = artfs.Artifact("data", "dataset")
+    with artfs.init(project="demo") as run, pytest.raises(ValueError, match="alias"):
+        run.log_artifact(artifact, aliases=[alias])
+
+
+def test_link_artifact(api, fresh):
+    with artfs.init(project="demo") as run:
+        linked = run.link_artifact(artfs.Artifact("data", "dataset"), "portfolio/models", aliases=["prod"])
+    assert linked.qualified_name == "me/portfolio/models:v0"
+    assert api.artifact("portfolio/models:prod").logged_by().id == run.id
+
+
+def run_python(code, place, **kwargs):
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=place, capture_output=True, text=True, timeout=60, **kwargs
+    )
+
+
+def test_a_program_that_ends_waits_for_what_it_has_logged_and_finishes_its_run(api, fresh, place):
+    done = run_python(
+        """
+        import artfs
+        run = artfs.init(project="demo", id="r")
+        artifact = artfs.Artifact("data", "dataset")
+        with artifact.new_file("f") as f: f.write("x")
+        run.log_artifact(artifact)
+        """,
+        place,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert api.run("demo/r").state == "finished"
+    assert api.artifact("demo/data:v0").logged_by().id == "r"
+
+
+def test_a_program_that_ends_with_an_error_makes_its_run_failed(api, fresh, place):
+    done = run_python("import artfs; artfs.init(project='demo', id='r'); 1 / 0", place)
+    assert done.returncode == 1
+    assert (api.run("demo/r").state, api.run("demo/r").exit_code) == ("failed", 1)
+
+
+def test_a_program_whose_logging_fails_says_so_at_its_end(api, log, place):
+    log(kind="model")
+    done = run_python(
+        "import artfs; artfs.init(project='demo', id='r').log_artifact(artfs.Artifact('data', 'dataset'))", place
+    )
+    assert "type 'model'" in done.stderr
+    assert api.run("demo/r").state == "failed"
+
+
+def test_a_program_that_is_killed_leaves_a_crashed_run(api, fresh, place):
+    done = run_python("import artfs, os; artfs.init(project='demo', id='r'); os.kill(os.getpid(), 9)", place)
+    assert done.returncode == -9
+    assert api.run("demo/r").state == "crashed"
+    assert api.run("demo/r").info.state.value == "running"
+
+
+def test_a_running_program_is_not_crashed(api, fresh):
+    with artfs.init(project="demo") as run:
+        assert api.run(f"demo/{run.id}").state == "running"
+
+
+def test_a_run_of_another_boot_or_machine_is_believed(api, fresh):
+    with artfs.init(project="demo") as run:
+        process = {**run.metadata["process"], "pid": 1, "boot": "another"}
+        run.change(metadata={**run.metadata, "process": process})
+        assert api.run(f"demo/{run.id}").state == "running"
+
+
+def test_api_runs(api, fresh):
+    for number in range(3):
+        with artfs.init(project="demo", id=f"r{number}"):
+            pass
+    assert [run.id for run in api.runs(path="me/demo")] == ["r0", "r1", "r2"]
+    assert [run.id for run in api.runs("demo", order="-created_at", per_page=1)[:2]] == ["r2", "r1"]
+    assert len(api.runs("demo")) == 3
+    with pytest.raises(NotFoundError):
+        api.runs("nothing")
+    with pytest.raises(NotFoundError):
+        api.run("demo/r9")
+
+
+def test_what_is_recorded_is_json(api, fresh):
+    with artfs.init(project="demo", config={"path": os.curdir}) as run:
+        json.dumps(api.run(f"demo/{run.id}").metadata)
