@@ -79,10 +79,10 @@ class Artifact(Contents):
         self._description, self._ttl = description, None
         self._metadata = dict(parse_metadata(friendly(metadata or {})))
         self._aliases, self._tags = [], []
-        self._building, self._added = Building(self._client, name), {}
+        self._building = Building(self._client, name)
 
     def _open(self, client: Client, entity: str, project: str, name: str, attrs: Version | None = None) -> None:
-        self._client, self._added = client, {}
+        self._client = client
         ref = parse_artifact_ref(f"{entity}/{project}/{name}", client.default_entity)
         self._take(client.registry.version(ref) if attrs is None else attrs)
 

@@ -29,7 +29,6 @@ class Contents(Attributes):
     """What an artifact does with files."""
 
     _final = False
-    _added: dict[str, str]
 
     def _open_building(self, what: str) -> Building:
         """Return where files are added; ArtifactFinalizedError if none can be any more."""
@@ -97,7 +96,7 @@ class Contents(Attributes):
         if is_tmp:
             place = temporary_name(place, building.digest_of(path))
         entry = building.add_file(path, place, overwrite=overwrite)
-        self._added[str(path.absolute())] = building.sources[path.absolute()] = entry.path
+        building.sources[path.absolute()] = entry.path
         return ArtifactManifestEntry(self._any(), entry)
 
     def add_dir(
@@ -195,7 +194,7 @@ class Contents(Attributes):
 
     def get_added_local_path_name(self, local_path: str) -> str | None:
         """Return the path that a local file was added under by `add_file`; None if it was not."""
-        return self._added.get(str(Path(local_path).absolute()))
+        return None if self._building is None else self._building.path_of_source(Path(local_path))
 
     def staged_path(self, path: str) -> str | None:
         """Return where the copy of a file lies that was added; None once the artifact is logged."""

@@ -24,6 +24,7 @@ from artfs.api import filesystem_glob as globbing
 from artfs.api import filesystem_tree as tree
 from artfs.api.client import Client
 from artfs.api.filesystem_files import ArtfsFile
+from artfs.api.filesystem_slices import read_slices
 from artfs.api.os_errors import os_errors
 from artfs.api.session import default_client
 from artfs.config import load_config
@@ -33,10 +34,10 @@ from artfs.model.paths import EntryPath
 from artfs.staging.calls import process_umask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
-    from artfs.api.filesystem_blocks import Content, Span
+    from artfs.api.filesystem_blocks import Content
     from artfs.api.filesystem_tree import Info, Located
     from artfs.config import Config
     from artfs.model.entry import Entry
@@ -70,7 +71,6 @@ class ArtfsFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec is unt
 
     protocol = "artfs"
     root_marker = ""
-    cachable = True
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -289,40 +289,12 @@ class ArtfsFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec is unt
         for number, path in enumerate(paths):
             asked.setdefault(self._strip_protocol(path), []).append(number)
         results: list[Any] = [None] * len(paths)
-        for numbers, answer in self._read_slices(asked, starts, ends):
+        for numbers, answer in read_slices(self._fetchers.current(), self._content, asked, starts, ends):
             if isinstance(answer, OSError) and on_error != "return":
                 raise answer
             for place, number in enumerate(numbers):
                 results[number] = answer if isinstance(answer, OSError) else answer[place]
         return results
-
-    def _read_slices(
-        self, asked: dict[str, list[int]], starts: list[int | None], ends: list[int | None]
-    ) -> Iterator[tuple[list[int], list[bytes] | OSError]]:
-        """Yield the bytes of slices, or why they cannot be had, with their numbers; ``asked`` are those by path."""
-
-        def plan(path: str) -> list[tuple[str, list[int], list[Span]]]:
-            content = self._content(path)
-            with os_errors(path):
-                spans = [blocks.bounds(content, starts[number], ends[number]) for number in asked[path]]
-            return [
-                (path, [asked[path][place] for place in group], [spans[place] for place in group])
-                for group in blocks.grouped(spans)
-            ]
-
-        def read(job: tuple[str, list[int], list[Span]]) -> list[bytes]:
-            content = self._content(job[0])
-            with os_errors(job[0]):
-                return blocks.read_group(content, job[2])
-
-        threads, jobs = self._fetchers.current(), []
-        for path, planned in zip(asked, threads.each(plan, asked), strict=True):
-            if isinstance(planned, OSError):
-                yield asked[path], planned
-            else:
-                jobs += planned
-        for (_, numbers, _), answer in zip(jobs, threads.each(read, jobs), strict=True):
-            yield numbers, answer
 
     def cat(self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any) -> Any:
         """Return the bytes of a file, or of several by their paths, several at a time."""

@@ -7,6 +7,7 @@ threads and begins anew. Errors are those of artfs.
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections import deque
@@ -18,7 +19,7 @@ from artfs.errors import ArtfsError
 from artfs.model.entry import BLOCK_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
 
     from artfs.api.client import Client
@@ -32,8 +33,10 @@ Span: TypeAlias = "tuple[int, int | None]"
 
 _THREADS = 8
 _ROOM = 16  # requests under way or not read yet, for all files of a file system: 128 MiB
-_RUN = 8  # blocks in one request
 _AHEAD = 32  # blocks ahead of a reader that goes on in order
+RUN = 8
+"""Blocks in one request."""
+
 BUFFER = 128 << 10
 """Bytes that are copied at once for small reads."""
 
@@ -44,16 +47,18 @@ class Fetchers:
     """The threads that fetch for the files of one file system. A child of a fork has its own."""
 
     def __init__(self) -> None:
-        self._state = _Threads()
+        self._state = Threads()
 
-    def current(self) -> _Threads:
+    def current(self) -> Threads:
         """Return those of this process."""
         if self._state.pid != os.getpid():
-            self._state = _Threads()
+            self._state = Threads()
         return self._state
 
 
-class _Threads:
+class Threads:
+    """Those of one process."""
+
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="artfs-fsspec")
@@ -141,6 +146,9 @@ class Blocks:
         self._fetchers = fetchers
         self._entry = entry
         self._count = block_count(entry.size)
+        self._local = client.services.reader.is_local(
+            entry
+        )  # proving is faster than handing blocks from thread to thread
         self._pid = os.getpid()
         self._first = 0
         self._blocks: list[Buffer] = []  # the request that was read last, from the block `_first` on
@@ -193,6 +201,8 @@ class Blocks:
 
     def _advance(self, number: int, last: int) -> tuple[int, list[Buffer]]:
         """Return the request that has a block: one that is under way, or a new one. Begin those for what comes next."""
+        if self._local:
+            return number, self._fetch(self._entry, number, number)
         self._streak = self._streak + 1 if number == self._first + len(self._blocks) else 0
         while self._running and not self._running[0].first <= number <= self._running[-1].last:
             self._running.popleft().drop()
@@ -201,7 +211,7 @@ class Blocks:
         ahead = min(_AHEAD, 1 << self._streak) if self._streak > 1 else 0
         wanted = min(max(last, number + ahead), self._count - 1)
         if not self._running:
-            own = min(number + _RUN - 1, last)
+            own = min(number + RUN - 1, last)
             self._begin(own + 1, wanted)
             return number, self._fetch(self._entry, number, own)
         run = self._running.popleft()
@@ -211,9 +221,9 @@ class Blocks:
     def _begin(self, first: int, wanted: int) -> None:
         """Begin requests for the blocks up to the one wanted; small ones only where nothing else is under way."""
         threads = self._fetchers.current()
-        while first <= wanted and len(self._running) * _RUN < _AHEAD:
-            last = min(first + _RUN - 1, wanted)
-            if last - first + 1 < _RUN and self._running and last < self._count - 1:
+        while first <= wanted and len(self._running) * RUN < _AHEAD:
+            last = min(first + RUN - 1, wanted)
+            if last - first + 1 < RUN and self._running and last < self._count - 1:
                 return
             run = threads.submit(self._fetch, self._entry, first, last)
             if run is None:
@@ -285,31 +295,20 @@ def bounds(content: Content, start: int | None, end: int | None) -> Span:
 def read(content: Content, start: int, end: int | None) -> bytes:
     """Return the bytes from an offset to another one."""
     try:
-        return b"".join(content.pieces(start, end))
+        return joined(content.pieces(start, end))
     finally:
         content.drop()
 
 
-def grouped(spans: Sequence[Span]) -> list[list[int]]:
-    """Put the numbers of spans together that one request can serve: they share blocks, or lie side by side."""
-    groups: list[list[int]] = []
-    first = last = -2
-    for number in sorted(range(len(spans)), key=lambda number: spans[number][0]):
-        start, end = spans[number]
-        begin, until = start // BLOCK_SIZE, -1 if end is None else max(start, end - 1) // BLOCK_SIZE
-        if groups and until >= 0 and begin <= last + 1 and max(last, until) - first < _RUN:
-            groups[-1].append(number)
-            last = max(last, until)
-        else:
-            groups.append([number])
-            first, last = begin, until if until >= 0 else begin - 2
-    return groups
-
-
-def read_group(content: Content, spans: Sequence[Span]) -> list[bytes]:
-    """Return the bytes of spans that were put together."""
-    if len(spans) == 1:
-        return [read(content, *spans[0])]
-    start = spans[0][0]
-    data = memoryview(read(content, start, max(end or 0 for _, end in spans)))
-    return [bytes(data[first - start : (end or 0) - start]) for first, end in spans]
+def joined(pieces: Iterator[Buffer]) -> bytes:
+    """Return pieces as one, without having all of them twice at any time."""
+    first = next(pieces, b"")
+    second = next(pieces, None)
+    if second is None:
+        return bytes(first)
+    target = io.BytesIO()
+    for piece in (first, second):
+        target.write(piece)
+    for piece in pieces:
+        target.write(piece)
+    return target.getvalue()

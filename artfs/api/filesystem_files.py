@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from artfs.api.filesystem_blocks import BUFFER
+from artfs.api.filesystem_blocks import BUFFER, joined
 from artfs.api.os_errors import os_errors
 from artfs.model.entry import BLOCK_SIZE
 
@@ -63,7 +63,7 @@ class RawFile(io.RawIOBase):
         """Return all bytes to the end."""
         self._check_open()
         with os_errors(self.name):
-            data = b"".join(self._content.pieces(self._offset, None))
+            data = joined(self._content.pieces(self._offset, None))
         self._offset += len(data)
         return data
 

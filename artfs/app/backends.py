@@ -52,16 +52,17 @@ class Backends:
     def _make(self, scheme: str) -> Objects:
         match scheme:
             case "s3":
-                _require("boto3", "s3")
+                _require("s3", "boto3", "obstore")
                 from artfs.storage.s3 import S3Objects
 
                 return S3Objects()
             case "gs":
-                _require("google.cloud.storage", "gcs")
+                _require("gcs", "google.cloud.storage", "obstore")
                 from artfs.storage.gcs import GcsObjects
 
                 return GcsObjects()
             case "http":
+                _require("http", "requests", "urllib3")
                 from artfs.storage.http import HttpObjects
 
                 return HttpObjects(allow_metadata=self._config.metadata_addresses)
@@ -107,10 +108,11 @@ class Backends:
             self._objects.clear()
 
 
-def _require(module: str, extra: str) -> None:
+def _require(extra: str, *modules: str) -> None:
+    """InvalidInputError if a library is missing that an extra of the package brings."""
     import importlib
 
-    for name in (module, "obstore"):
+    for name in modules:
         try:
             importlib.import_module(name)
         except ImportError as error:

@@ -171,7 +171,7 @@ def test_a_registry_that_does_not_answer_is_an_os_error_and_no_absence(fs, data,
 
     monkeypatch.setattr(fs.client.registry, "version", refuse)
     for look in (fs.exists, fs.isdir, fs.isfile, fs.open):
-        with pytest.raises(OSError, match="does not answer.*try later") as caught:
+        with pytest.raises(OSError, match=r"does not answer.*try later") as caught:
             look("me/demo/data:latest/a.txt")
         assert caught.value.errno == errno.EIO
 

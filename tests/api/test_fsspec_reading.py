@@ -96,24 +96,26 @@ def test_only_the_blocks_that_are_asked_for_are_read(cold, monkeypatch):
         assert file.read(20) == BIG[7 * BLOCK_SIZE - 10 : 7 * BLOCK_SIZE + 10]
         file.seek(-5, os.SEEK_END)
         assert file.read() == BIG[-5:]
-    assert requests == [(6, 6), (7, 7), (20, 20)]
+    assert requests in ([(6, 6), (7, 7), (20, 20)], [(6, 7), (20, 20)])
     requests.clear()
     assert cold.cat_file(PATH, 3 * BLOCK_SIZE, 3 * BLOCK_SIZE + 1) == BIG[3 * BLOCK_SIZE :][:1]
     assert requests == [(3, 3)]
 
 
+@pytest.mark.parametrize("data", ["far"], indirect=True)
 def test_a_reader_in_order_has_more_under_way_than_it_has_read(cold, monkeypatch):
     requests = fetched(cold, monkeypatch)
     with cold.open(PATH) as file:
         for number in range(5):
             assert file.read(BLOCK_SIZE) == BIG[number * BLOCK_SIZE :][:BLOCK_SIZE]
-        assert max(last for _, last in requests) > 5
+        assert file.raw._content._running[-1].last > 5
         assert b"".join(iter(lambda: file.read(BLOCK_SIZE), b"")) == BIG[5 * BLOCK_SIZE :]
     blocks = [number for first, last in requests for number in range(first, last + 1)]
     assert sorted(blocks) == list(range(21))  # each once
     assert len(requests) < 9
 
 
+@pytest.mark.parametrize("data", ["far"], indirect=True)
 def test_without_room_for_more_requests_a_reader_goes_on(cold, monkeypatch):
     threads = cold._fetchers.current()
     while threads._room.acquire(blocking=False):
@@ -122,6 +124,7 @@ def test_without_room_for_more_requests_a_reader_goes_on(cold, monkeypatch):
         assert b"".join(iter(lambda: file.read(BLOCK_SIZE // 3), b"")) == BIG
 
 
+@pytest.mark.parametrize("data", ["far"], indirect=True)
 def test_room_is_given_back(cold):
     threads = cold._fetchers.current()
     for _ in range(30):
@@ -197,6 +200,7 @@ def test_slices_are_those_of_python(data, fs, slices):
     assert [fs.cat_file(PATH, start, end) for start, end in slices] == expected
 
 
+@pytest.mark.parametrize("data", ["far"], indirect=True)
 def test_ranges_that_lie_together_come_in_one_request(cold, monkeypatch):
     requests = fetched(cold, monkeypatch)
     starts = [5 * BLOCK_SIZE + 100, 3 * BLOCK_SIZE, 3 * BLOCK_SIZE + 500_000, 15 * BLOCK_SIZE, 4 * BLOCK_SIZE + 7]
@@ -204,14 +208,17 @@ def test_ranges_that_lie_together_come_in_one_request(cold, monkeypatch):
     paths = [PATH, URL, PATH, "me/demo/data/v0/big", PATH]
     assert cold.cat_ranges(paths, starts, ends) == [BIG[a:b] for a, b in zip(starts, ends, strict=True)]
     assert sorted(requests) == [(3, 5), (15, 15)]
-    mixed = cold.cat_ranges([PATH, "me/demo/data:v0/none", "me/demo/data:v0/small"], 0, 3)
+
+
+def test_ranges_of_several_files_fail_one_by_one(data, fs):
+    mixed = fs.cat_ranges([PATH, "me/demo/data:v0/none", "me/demo/data:v0/small"], 0, 3)
     assert mixed[0] == BIG[:3]
     assert isinstance(mixed[1], FileNotFoundError)
     assert mixed[2] == b"sma"
     with pytest.raises(FileNotFoundError):
-        cold.cat_ranges(["me/demo/data:v0/none"], 0, 3, on_error="raise")
+        fs.cat_ranges(["me/demo/data:v0/none"], 0, 3, on_error="raise")
     with pytest.raises(ValueError):
-        cold.cat_ranges([PATH], [0], [1, 2])
+        fs.cat_ranges([PATH], [0], [1, 2])
 
 
 def test_a_closed_file_and_impossible_places_are_refused(data, fs):
@@ -298,16 +305,15 @@ def test_damage_in_the_store_is_an_error_and_never_a_wrong_byte(data, fs, place)
         file.seek(9 * BLOCK_SIZE + 77)
         file.write(bytes([BIG[9 * BLOCK_SIZE + 77] ^ 1]))
     with fs.open(PATH) as file:
-        got = bytearray()
+        got = bytearray(file.read(9 * BLOCK_SIZE - 5))
         with pytest.raises(OSError, match="damaged") as caught:
-            while piece := file.read(100_000):
-                got += piece
+            got.extend(iter(lambda: file.read(1)[0], None))
         assert caught.value.errno == errno.EIO
         assert BIG.startswith(got)
         file.seek(10 * BLOCK_SIZE)
         assert file.read() == BIG[10 * BLOCK_SIZE :]
+        file.seek(0)
         with pytest.raises(OSError, match="damaged"):
-            file.seek(0)
             file.read()
     for read in (fs.cat_file, fs.cat):
         with pytest.raises(OSError, match="damaged"):
