@@ -6,6 +6,7 @@ import os
 import pickle
 
 import fsspec
+import fsspec.core
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset
@@ -39,7 +40,7 @@ def data(fs, log):
 
 
 def test_fsspec_knows_the_protocol_by_its_entry_point(data):
-    fs, path = fsspec.url_to_fs("artfs://me/demo/data:best/d/b.bin")
+    fs, path = fsspec.core.url_to_fs("artfs://me/demo/data:best/d/b.bin")
     assert type(fs) is ArtfsFileSystem
     assert path == "me/demo/data:best/d/b.bin"
     with fsspec.open("artfs://me/demo/data:v0/a.txt", "rb") as file:

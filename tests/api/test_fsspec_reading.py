@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import artfs
-from artfs.api import filesystem_blocks
 from artfs.api.filesystem import ArtfsFileSystem
 from artfs.model.entry import BLOCK_SIZE
 from artfs.model.names import parse_artifact_ref
@@ -62,13 +61,13 @@ def cold(fs, data, place):
 def fetched(fs, monkeypatch):
     """Return a list that gets the blocks of each request from now on."""
     requests = []
-    real = filesystem_blocks.fetch
+    real = blocks.fetch
 
     def fetch(client, entry, first, last):
         requests.append((first, last))
         return real(client, entry, first, last)
 
-    monkeypatch.setattr(filesystem_blocks, "fetch", fetch)
+    monkeypatch.setattr(blocks, "fetch", fetch)
     return requests
 
 
@@ -132,12 +131,12 @@ def test_room_is_given_back(cold):
             file.read(3 * BLOCK_SIZE)
             file.read(BLOCK_SIZE)
             file.read(BLOCK_SIZE)
-    assert threads._room._value == filesystem_blocks._ROOM
+    assert threads._room._value == blocks._ROOM
     file = cold.open(PATH)
     file.read(12 * BLOCK_SIZE)
     file.read(BLOCK_SIZE)
     del file
-    assert threads._room._value == filesystem_blocks._ROOM
+    assert threads._room._value == blocks._ROOM
 
 
 OFFSETS = st.one_of(

@@ -1,8 +1,8 @@
 """`ArtfsFileSystem`: artifacts for programs that read through fsspec, such as pandas, pyarrow, datasets and torch, without a mount.
 
-fsspec finds it by the entry point ``artfs``. What paths mean is in `artfs.api.filesystem_tree`, how bytes are
-read in `artfs.api.filesystem_blocks`. Errors are OSErrors (`artfs.api.os_errors`). An instance holds settings and values only: it may
-be used from threads, after a fork, and be pickled.
+fsspec finds it by the entry point ``artfs``. What paths mean is in `artfs.api.filesystem.tree`, how bytes are read in
+`artfs.api.filesystem.blocks`. Errors are OSErrors (`artfs.api.filesystem.os_errors`). An instance holds settings and values only: it
+may be used from threads, after a fork, and be pickled.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.spec import AbstractFileSystem, has_magic
 from fsspec.utils import isfilelike, stringify_path, tokenize
 
-from artfs.api import filesystem_blocks as blocks
-from artfs.api import filesystem_glob as globbing
-from artfs.api import filesystem_tree as tree
 from artfs.api.client import Client
-from artfs.api.filesystem_files import ArtfsFile
-from artfs.api.filesystem_slices import read_slices
-from artfs.api.os_errors import os_errors
+from artfs.api.filesystem import blocks as blocks
+from artfs.api.filesystem import glob as globbing
+from artfs.api.filesystem import tree as tree
+from artfs.api.filesystem.files import ArtfsFile
+from artfs.api.filesystem.os_errors import os_errors
+from artfs.api.filesystem.slices import read_slices
 from artfs.api.session import default_client
 from artfs.config import load_config
 from artfs.content.export import export
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
 
-    from artfs.api.filesystem_blocks import Content
-    from artfs.api.filesystem_tree import Info, Located
+    from artfs.api.filesystem.blocks import Content
+    from artfs.api.filesystem.tree import Info, Located
     from artfs.config import Config
     from artfs.model.entry import Entry
 

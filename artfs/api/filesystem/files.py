@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from artfs.api.filesystem_blocks import BUFFER, joined
-from artfs.api.os_errors import os_errors
+from artfs.api.filesystem.blocks import BUFFER, joined
+from artfs.api.filesystem.os_errors import os_errors
 from artfs.model.entry import BLOCK_SIZE
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-    from artfs.api.filesystem_blocks import Content
+    from artfs.api.filesystem.blocks import Content
 
 
 class RawFile(io.RawIOBase):

@@ -12,7 +12,7 @@ from fsspec.utils import glob_translate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from artfs.api.filesystem_tree import Info
+    from artfs.api.filesystem.tree import Info
 
 
 def matching(fs: Any, upper: str, inner: str, maxdepth: int | None) -> dict[str, Info]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from artfs.api.filesystem_blocks import RUN, bounds, read
-from artfs.api.os_errors import os_errors
+from artfs.api.filesystem.blocks import RUN, bounds, read
+from artfs.api.filesystem.os_errors import os_errors
 from artfs.model.entry import BLOCK_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from artfs.api.filesystem_blocks import Content, Span, Threads
+    from artfs.api.filesystem.blocks import Content, Span, Threads
 
 
 def read_slices(
