@@ -63,7 +63,7 @@ def export(
     """
     try:
         if not directory.exists():
-            directory.mkdir(parents=True)
+            directory.mkdir(parents=True, exist_ok=True)  # another export may be making it, too
             directory.chmod(0o777 & ~umask)
     except OSError as error:
         raise _error_of(error, directory) from error

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import artfs
-from artfs.api.filesystem import ArtfsFileSystem
+from artfs.api.filesystem import ArtfsFileSystem, blocks
 from artfs.model.entry import BLOCK_SIZE
 from artfs.model.names import parse_artifact_ref
 
