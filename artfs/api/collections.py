@@ -98,7 +98,8 @@ class ArtifactCollection:
         return self._info
 
     def __len__(self) -> int:
-        return self._load().version_count
+        count = self._load().version_count
+        return len(self._client.registry.listing(self._ref).versions) if count is None else count
 
     def __repr__(self) -> str:
         return f"<ArtifactCollection {self._ref}>"

@@ -81,6 +81,27 @@ def decode_collection_infos(text: str) -> list[CollectionInfo]:
     return [_collection_info(found) for found in _load(text)]
 
 
+def decode_collection_info(text: str) -> CollectionInfo:
+    """Return a collection."""
+    return _collection_info(_load(text))
+
+
+def decode_truth(text: str) -> bool:
+    """Return whether something was there."""
+    found = _load(text)
+    if not isinstance(found, bool):
+        raise InvalidInputError("a remembered answer is neither true nor false")
+    return found
+
+
+def decode_found(text: str) -> VersionInfo | AliasInfo:
+    """Return what a collection has shown under a name."""
+    found = _load(text)
+    if "created_at" in found:
+        return VersionInfo(found["id"], found["index"], datetime.fromisoformat(found["created_at"]))
+    return AliasInfo(found["name"], found["index"], datetime.fromisoformat(found["updated_at"]))
+
+
 def _collection_info(found: dict[str, Any]) -> CollectionInfo:
     changed: dict[str, Any] = {
         "ref": CollectionRef(**found["ref"]),

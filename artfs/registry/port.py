@@ -144,13 +144,16 @@ class VersionChange:
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """A collection in a list of them. ``version_count`` counts what is COMMITTED; ``type`` is None before the first version."""
+    """A collection in a list of them.
+
+    ``version_count`` counts what is COMMITTED, None where that is not known; ``type`` is None before the first version.
+    """
 
     ref: CollectionRef
     kind: CollectionKind
     type: str | None
     description: str | None
-    version_count: int
+    version_count: int | None
     created_at: datetime
     updated_at: datetime
 
@@ -240,6 +243,21 @@ class Registry(Protocol):
 
     def collections(self, entity: str, project: str) -> Sequence[str]:
         """Return the names of the collections, sorted; NotFoundError if there is no such project."""
+
+    def entity_exists(self, entity: str) -> bool:
+        """Whether there is an entity, also one that `entities` does not list because it is not the caller's."""
+
+    def project_exists(self, entity: str, project: str) -> bool:
+        """Whether there is a project."""
+
+    def collection_info(self, collection: CollectionRef) -> CollectionInfo:
+        """Return one of `collection_infos`, without asking for the others; NotFoundError if there is no such collection."""
+
+    def find(self, collection: CollectionRef, name: str) -> VersionInfo | AliasInfo:
+        """Return what the directory of a collection shows under a name, without asking for the others: see `listing`.
+
+        An index such as ``v3`` names a COMMITTED version, anything else an alias. NotFoundError.
+        """
 
     def listing(self, collection: CollectionRef) -> CollectionListing:
         """Return what the directory of a collection shows; NotFoundError if there is no such collection."""

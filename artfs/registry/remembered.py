@@ -16,15 +16,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from artfs.errors import ArtfsError, InvalidInputError, NotFoundError, UnreachableError
+from artfs.model.names import version_index
 from artfs.registry import codec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from artfs.model.entry import JsonValue
     from artfs.model.names import ArtifactRef, CollectionRef, RunRef
     from artfs.registry.port import (
+        AliasInfo,
         CollectionInfo,
         CollectionListing,
         ManifestFile,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
         RunInfo,
         Version,
         VersionChange,
+        VersionInfo,
     )
 
 log = logging.getLogger(__name__)
@@ -189,6 +192,15 @@ class RememberedRegistry:
         self._memory.put(question, codec.encode(answer))
         return answer
 
+    def _one(
+        self, question: str, ask: Callable[[Registry], T], decode: Callable[[str], T], out_of_list: Callable[[], T]
+    ) -> T:
+        """Answer a question about one name; where it was never asked, and the registry is away, out of the list that was seen last."""
+        try:
+            return self._read(question, ask, decode)
+        except UnreachableError:
+            return out_of_list()
+
     def _remembered(self, question: str, decode: Callable[[str], T], error: ArtfsError) -> T:
         text = self._memory.get(question)
         if text is None:
@@ -215,6 +227,24 @@ class RememberedRegistry:
     def entities(self) -> Sequence[str]:
         """Return the names of the entities."""
         return self._read("entities", lambda registry: list(registry.entities()), codec.decode_names)
+
+    def entity_exists(self, entity: str) -> bool:
+        """Whether there is an entity."""
+        return self._one(
+            f"entity_exists {entity}",
+            lambda registry: registry.entity_exists(entity),
+            codec.decode_truth,
+            lambda: entity in self.entities(),
+        )
+
+    def project_exists(self, entity: str, project: str) -> bool:
+        """Whether there is a project."""
+        return self._one(
+            f"project_exists {entity}/{project}",
+            lambda registry: registry.project_exists(entity, project),
+            codec.decode_truth,
+            lambda: project in self.projects(entity),
+        )
 
     def projects(self, entity: str) -> Sequence[str]:
         """Return the names of an entity's projects."""
@@ -249,6 +279,37 @@ class RememberedRegistry:
             f"collection_infos {entity}/{project}",
             lambda registry: list(registry.collection_infos(entity, project)),
             codec.decode_collection_infos,
+        )
+
+    def collection_info(self, collection: CollectionRef) -> CollectionInfo:
+        """Return one collection."""
+
+        def out_of_list() -> CollectionInfo:
+            infos = self.collection_infos(collection.entity, collection.project)
+            return _only((info for info in infos if info.ref == collection), f"there is no collection {collection}")
+
+        return self._one(
+            f"collection_info {collection}",
+            lambda registry: registry.collection_info(collection),
+            codec.decode_collection_info,
+            out_of_list,
+        )
+
+    def find(self, collection: CollectionRef, name: str) -> VersionInfo | AliasInfo:
+        """Return what a collection shows under a name."""
+
+        def out_of_list() -> VersionInfo | AliasInfo:
+            listing = self.listing(collection)
+            found: list[VersionInfo | AliasInfo] = []
+            found += [info for info in listing.versions if info.index == version_index(name)]
+            found += [alias for alias in listing.aliases if alias.name == name]
+            return _only(found, f"{collection} has no {name!r}")
+
+        return self._one(
+            f"find {collection} {name}",
+            lambda registry: registry.find(collection, name),
+            codec.decode_found,
+            out_of_list,
         )
 
     def links(self, version_id: str) -> Sequence[Version]:
@@ -376,3 +437,9 @@ class RememberedRegistry:
     def record_use(self, run: RunInfo, version_id: str) -> None:
         """Record that a run used a version."""
         self._write(lambda registry: registry.record_use(run, version_id))
+
+
+def _only(found: Iterable[T], missing: str) -> T:
+    for one in found:
+        return one
+    raise NotFoundError(missing)

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from artfs.model.names import ArtifactRef, CollectionRef
-    from artfs.registry.port import CollectionListing, Registry, RunInfo, Version
+    from artfs.registry.port import (
+        AliasInfo,
+        CollectionInfo,
+        CollectionListing,
+        Registry,
+        RunInfo,
+        Version,
+        VersionInfo,
+    )
 
 T = TypeVar("T")
 
@@ -67,9 +75,26 @@ class Catalog:
         """Return the names of an entity's projects; NotFoundError."""
         return await self._ask(("projects", entity), lambda: self._registry.projects(entity))
 
-    async def collections(self, entity: str, project: str) -> Sequence[str]:
-        """Return the names of a project's collections; NotFoundError."""
-        return await self._ask(("collections", entity, project), lambda: self._registry.collections(entity, project))
+    async def entity_exists(self, entity: str) -> bool:
+        """Whether there is an entity, listed or not."""
+        return await self._ask(("entity", entity), lambda: self._registry.entity_exists(entity))
+
+    async def project_exists(self, entity: str, project: str) -> bool:
+        """Whether there is a project."""
+        return await self._ask(("project", entity, project), lambda: self._registry.project_exists(entity, project))
+
+    async def collection_infos(self, entity: str, project: str) -> Sequence[CollectionInfo]:
+        """Return a project's collections by name; NotFoundError."""
+        question = ("collections", entity, project)
+        return await self._ask(question, lambda: self._registry.collection_infos(entity, project))
+
+    async def collection_info(self, collection: CollectionRef) -> CollectionInfo:
+        """Return one collection; NotFoundError."""
+        return await self._ask(("collection", collection), lambda: self._registry.collection_info(collection))
+
+    async def find(self, collection: CollectionRef, name: str) -> VersionInfo | AliasInfo:
+        """Return what a collection has under a name; NotFoundError."""
+        return await self._ask(("name", collection, name), lambda: self._registry.find(collection, name))
 
     async def listing(self, collection: CollectionRef) -> CollectionListing:
         """Return the versions and aliases of a collection; NotFoundError."""
@@ -85,6 +110,11 @@ class Catalog:
         return await self._ask(
             ("lineage", version_id), lambda: (registry.logged_by(version_id), registry.used_by(version_id))
         )
+
+    def known(self, question: Hashable) -> object | None:
+        """Return an answer that is still valid, without asking; None if there is none. Questions are named as `ttl_left` has them."""
+        answer = self._answers.get(question)
+        return None if answer is None or answer.expires <= trio.current_time() else answer.value
 
     def ttl_left(self, question: Hashable) -> float:
         """Return for how many seconds an answer stays valid."""

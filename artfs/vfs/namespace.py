@@ -13,7 +13,7 @@ import re
 import stat
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from artfs.errors import ExistsError, InvalidInputError, NotEmptyError, NotFoundError, ReadOnlyError
 from artfs.model.names import (
@@ -25,13 +25,14 @@ from artfs.model.names import (
     version_index,
     version_name,
 )
+from artfs.registry.port import VersionInfo
 from artfs.vfs.types import ROOT, Attr, DirEntry, Inode, Owner, directory_attr, symlink_attr
 from artfs.vfs.versions import nanoseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Hashable, Sequence
 
-    from artfs.registry.port import CollectionListing, Registry
+    from artfs.registry.port import AliasInfo, CollectionInfo, CollectionListing, Registry
     from artfs.vfs.catalog import Catalog
     from artfs.vfs.types import Notifier
     from artfs.vfs.versions import Versions
@@ -151,9 +152,7 @@ class Namespace:
             case Kind.PROJECT:
                 return await self._child(Node(Kind.ENTITY, node.entity), node.project)
             case Kind.COLLECTION:
-                listing = await self._catalog.listing(node.collection)
-                ttl = self._catalog.ttl_left(node.collection)
-                return self._directory(node, ttl, nanoseconds(listing.updated_at))
+                return await self._collection_attr(node)
             case Kind.STAGING | Kind.COMMIT:
                 return self._directory(node, 0.0)
             case Kind.ALIAS:
@@ -164,37 +163,73 @@ class Namespace:
         return await self._child(self.node(parent), name)
 
     async def _child(self, node: Node, name: str) -> Attr:
+        """Look one name up. What was just listed is not asked again, and for one name nothing is listed."""
+        if not _is_text(name):
+            raise NotFoundError("no name here has bytes that are no text")
         match node.kind:
             case Kind.ROOT:
-                if name in await self._catalog.entities():
-                    return self._directory(Node(Kind.ENTITY, name), self._catalog.ttl_left(("entities",)))
+                return await self._listed_or_asked(
+                    Node(Kind.ENTITY, name), ("entities",), ("entity", name), lambda: self._catalog.entity_exists(name)
+                )
             case Kind.ENTITY:
-                if name in await self._catalog.projects(node.entity):
-                    ttl = self._catalog.ttl_left(("projects", node.entity))
-                    return self._directory(Node(Kind.PROJECT, node.entity, name), ttl)
+                entity = node.entity
+                return await self._listed_or_asked(
+                    Node(Kind.PROJECT, entity, name), ("projects", entity), ("project", entity, name),
+                    lambda: self._catalog.project_exists(entity, name),
+                )  # fmt: skip
             case Kind.PROJECT:
-                if name in await self._catalog.collections(node.entity, node.project):
-                    return await self.getattr(self.inode(Node(Kind.COLLECTION, node.entity, node.project, name)))
+                return await self._collection_attr(Node(Kind.COLLECTION, node.entity, node.project, name))
             case Kind.COLLECTION:
                 return await self._in_collection(node.collection, name)
         raise NotFoundError(f"there is no {name!r} here")
 
+    async def _listed_or_asked(
+        self, node: Node, listed: Hashable, asked: Hashable, exists: Callable[[], Awaitable[bool]]
+    ) -> Attr:
+        name = node.project or node.entity
+        if name in cast("Sequence[str]", self._catalog.known(listed) or ()):
+            return self._directory(node, self._catalog.ttl_left(listed))
+        if await exists():
+            return self._directory(node, self._catalog.ttl_left(asked))
+        raise NotFoundError(f"there is no {name!r} here")
+
+    async def _collection_attr(self, node: Node) -> Attr:
+        """Return the attributes of a collection's directory, of which only the time is to be asked for."""
+        collection = node.collection
+        listing = cast("CollectionListing | None", self._catalog.known(collection))
+        if listing is not None:
+            return self._directory(node, self._catalog.ttl_left(collection), nanoseconds(listing.updated_at))
+        question = ("collections", node.entity, node.project)
+        for info in cast("Sequence[CollectionInfo]", self._catalog.known(question) or ()):
+            if info.ref == collection:
+                return self._directory(node, self._catalog.ttl_left(question), nanoseconds(info.updated_at))
+        info = await self._catalog.collection_info(collection)
+        return self._directory(node, self._catalog.ttl_left(("collection", collection)), nanoseconds(info.updated_at))
+
+    async def _find(self, collection: CollectionRef, name: str) -> tuple[VersionInfo | AliasInfo | None, float]:
+        """Return what a collection has under a name, and for how many seconds that is good."""
+        listing = cast("CollectionListing | None", self._catalog.known(collection))
+        if listing is None:
+            try:
+                found = await self._catalog.find(collection, name)
+            except NotFoundError:
+                return None, 0.0
+            return found, self._catalog.ttl_left(("name", collection, name))
+        ttl, index = self._catalog.ttl_left(collection), version_index(name)
+        if index is not None:
+            return next((info for info in listing.versions if info.index == index), None), ttl
+        return next((alias for alias in listing.aliases if alias.name == name), None), ttl
+
     async def _in_collection(self, collection: CollectionRef, name: str) -> Attr:
-        listing = await self._catalog.listing(collection)
         if name in {STAGING_NAME, COMMIT_NAME} and not self._read_only:
             kind = Kind.STAGING if name == STAGING_NAME else Kind.COMMIT
             return await self.getattr(self.place(kind, collection))
-        ttl = self._catalog.ttl_left(collection)
-        index = version_index(name)
-        if index is not None:
-            infos = [info for info in listing.versions if info.index == index]
-            if infos:
-                parent = self.place(Kind.COLLECTION, collection)
-                await self._versions.mount(collection, parent, infos)
-                return self._versions.root_attr(collection, infos[0], ttl)
-        for alias in listing.aliases:
-            if alias.name == name:
-                return self._alias(collection, name, version_name(alias.index), nanoseconds(alias.updated_at), ttl)
+        found, ttl = await self._find(collection, name)
+        if isinstance(found, VersionInfo):
+            await self._versions.mount(collection, self.place(Kind.COLLECTION, collection), [found])
+            return self._versions.root_attr(collection, found, ttl)
+        if found is not None:
+            return self._alias(collection, name, version_name(found.index), nanoseconds(found.updated_at), ttl)
         link = self._links.get((collection, name))
         if link is not None:
             return self._alias(collection, name, link.target, link.made_ns, 0.0)
@@ -206,11 +241,10 @@ class Namespace:
         link = self._links.get((node.collection, node.alias))
         if link is not None:
             return link.target
-        listing = await self._catalog.listing(node.collection)
-        for alias in listing.aliases:
-            if alias.name == node.alias:
-                return version_name(alias.index)
-        raise NotFoundError(f"{node.collection} has no alias {node.alias!r}")
+        found, _ = await self._find(node.collection, node.alias)
+        if found is None:
+            raise NotFoundError(f"{node.collection} has no alias {node.alias!r}")
+        return version_name(found.index)
 
     async def readdir(self, ino: Inode, offset: int) -> list[DirEntry]:
         """Return the entries of a directory above the drafts, from an offset on."""
@@ -222,12 +256,11 @@ class Namespace:
             case Kind.ENTITY:
                 attrs += [(name, await self._child(node, name)) for name in await self._catalog.projects(node.entity)]
             case Kind.PROJECT:
-                names = await self._catalog.collections(node.entity, node.project)
-                # Not asked for their listings, a question each: the kernel looks up those that it needs.
-                attrs += [
-                    (name, self._directory(Node(Kind.COLLECTION, node.entity, node.project, name), 0.0))
-                    for name in names
-                ]
+                infos = await self._catalog.collection_infos(node.entity, node.project)
+                ttl = self._catalog.ttl_left(("collections", node.entity, node.project))
+                for info in infos:
+                    child = Node(Kind.COLLECTION, node.entity, node.project, info.ref.collection)
+                    attrs.append((child.name, self._directory(child, ttl, nanoseconds(info.updated_at))))
             case Kind.COLLECTION:
                 attrs += await self._collection_entries(node.collection)
         entries = [DirEntry(os.fsencode(name), attr, place) for place, (name, attr) in enumerate(attrs, 1)]
@@ -299,18 +332,29 @@ class Namespace:
         """Make an alias for the version that the target names; ExistsError if the alias is there."""
         node = self._collection(parent)
         collection = node.collection
-        listing = await self._catalog.listing(collection)
-        index = _target_index(listing, target, collection)
+        index = await self._target_index(target, collection)
         if _TEMPORARY_LINK.fullmatch(name):
             if (collection, name) in self._links:
                 raise ExistsError(f"{name!r} is there already")
             self._links[collection, name] = _PendingLink(version_name(index), time.time_ns())
         else:
             parse_alias(name)
-            if any(alias.name == name for alias in listing.aliases):
+            if (await self._find(collection, name))[0] is not None:
                 raise ExistsError(f"{collection} has an alias {name!r} already", hint="replace it with: ln -sfn")
             await self._change(self._registry.add_aliases, collection.at(version_name(index)), [name])
         return await self._in_collection(collection, name)
+
+    async def _target_index(self, target: str, collection: CollectionRef) -> int:
+        """Return the version that the target of a new alias names: a version of the collection, or another alias."""
+        name = target.removeprefix("./").rstrip("/")
+        found, _ = await self._find(collection, name)
+        if found is not None:
+            return found.index
+        if version_index(name) is None:
+            raise InvalidInputError(
+                f"an alias points at a version of {collection}, not at {target!r}", hint="ln -s v3 best"
+            )
+        raise NotFoundError(f"{collection} has no version {name}")
 
     async def unlink(self, parent: Inode, name: str) -> None:
         """Remove an alias; NotFoundError, ReadOnlyError for anything else."""
@@ -332,8 +376,7 @@ class Namespace:
         if version_index(name) is not None:
             raise ReadOnlyError(f"{collection}:{name} is committed: it cannot be renamed")
         parse_alias(new_name)
-        listing = await self._catalog.listing(collection)
-        if not replace and any(alias.name == new_name for alias in listing.aliases):
+        if not replace and (await self._find(collection, new_name))[0] is not None:
             raise ExistsError(f"{collection} has an alias {new_name!r} already")
         link = self._links.get((collection, name))
         if link is not None:
@@ -365,20 +408,13 @@ class Namespace:
             self._catalog.forget()
 
 
-def _target_index(listing: CollectionListing, target: str, collection: CollectionRef) -> int:
-    """Return the version that the target of a new alias names: a version of the collection, or another alias."""
-    name = target.removeprefix("./").rstrip("/")
-    index = version_index(name)
-    for alias in listing.aliases:
-        if alias.name == name:
-            index = alias.index
-    if index is None:
-        raise InvalidInputError(
-            f"an alias points at a version of {collection}, not at {target!r}", hint="ln -s v3 best"
-        )
-    if all(info.index != index for info in listing.versions):
-        raise NotFoundError(f"{collection} has no version {name}")
-    return index
+def _is_text(name: str) -> bool:
+    """Whether a name of the kernel is text that a registry can hold."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_symlink(attr: Attr) -> bool:

@@ -101,6 +101,30 @@ class FakeRegistry(FakeLineage):
         with self._data.lock:
             return [self._version(collection, index) for index, _ in self._committed(self._collection(collection))]
 
+    def entity_exists(self, entity):
+        recordable(entity)
+        return entity in self.entities()
+
+    def project_exists(self, entity, project):
+        recordable(entity), recordable(project)
+        with self._data.lock:
+            return (entity, project) in self._data.projects
+
+    def collection_info(self, collection):
+        with self._data.lock:
+            self._collection(collection)
+            infos = self.collection_infos(collection.entity, collection.project)
+            return next(info for info in infos if info.ref == collection)
+
+    def find(self, collection, name):
+        recordable(name)
+        listing, index = self.listing(collection), version_index(name)
+        found = [info for info in listing.versions if info.index == index]
+        found += [alias for alias in listing.aliases if alias.name == name]
+        if not found:
+            raise NotFoundError(f"{collection} has no {name!r}")
+        return found[0]
+
     def collection_infos(self, entity, project):
         with self._data.lock:
             return [

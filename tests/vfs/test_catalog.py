@@ -32,7 +32,11 @@ def catalog(registry):
 QUESTIONS = {
     "entities": lambda catalog, registry: catalog.entities(),
     "projects": lambda catalog, registry: catalog.projects("me"),
-    "collections": lambda catalog, registry: catalog.collections("me", "demo"),
+    "entity_exists": lambda catalog, registry: catalog.entity_exists("me"),
+    "project_exists": lambda catalog, registry: catalog.project_exists("me", "demo"),
+    "collection_infos": lambda catalog, registry: catalog.collection_infos("me", "demo"),
+    "collection_info": lambda catalog, registry: catalog.collection_info(DATA),
+    "find": lambda catalog, registry: catalog.find(DATA, "best"),
     "listing": lambda catalog, registry: catalog.listing(DATA),
     "version": lambda catalog, registry: catalog.version(DATA.at("best")),
     "logged_by": lambda catalog, registry: catalog.lineage(registry.version_id),
@@ -58,7 +62,11 @@ async def test_answers_are_those_of_the_registry(registry, catalog, autojump_clo
     registry.log(registry.version_id, used_by=["a", "b"])
     assert await catalog.entities() == ["me"]
     assert await catalog.projects("me") == ["demo"]
-    assert await catalog.collections("me", "demo") == ["data"]
+    assert (await catalog.entity_exists("me"), await catalog.entity_exists("nobody")) == (True, False)
+    assert (await catalog.project_exists("me", "demo"), await catalog.project_exists("me", "x")) == (True, False)
+    assert await catalog.collection_infos("me", "demo") == registry.inner.collection_infos("me", "demo")
+    assert await catalog.collection_info(DATA) == registry.inner.collection_info(DATA)
+    assert await catalog.find(DATA, "best") == registry.inner.find(DATA, "best")
     assert await catalog.listing(DATA) == registry.inner.listing(DATA)
     assert await catalog.version(DATA.at("best")) == registry.inner.version(DATA.at("v0"))
     logged_by, used_by = await catalog.lineage(registry.version_id)

@@ -62,12 +62,9 @@ async def test_each_level_lists_what_is_in_it(world):
 async def test_a_listing_tells_the_same_attributes_as_a_lookup(world, autojump_clock):
     world.publish({"f": b"x"}, "best")
     await world.stage("x")
-    for path in ("", "me", "me/demo/data", "me/demo/data/.staging"):
+    for path in ("", "me", "me/demo", "me/demo/data", "me/demo/data/.staging"):
         for entry in await world.listing(path):
             assert entry.attr == await world.fs.lookup(await world.ino(path), entry.name, ME)
-    (entry,) = await world.listing("me/demo")  # but for collections, whose time would be a question for each
-    found = await world.at("me/demo/data")
-    assert (entry.attr.ino, entry.attr.mode, entry.attr.entry_ttl) == (found.ino, found.mode, 0.0)
 
 
 async def test_a_listing_has_dots_that_name_itself_and_its_parent(world):
@@ -112,6 +109,8 @@ async def test_the_kernel_may_keep_a_name_as_long_as_the_answer_is_good(world, a
     for path in ("me", "me/demo", "me/demo/data", "me/demo/data/v0", "me/demo/data/best"):
         world.catalog.forget()
         assert (await world.at(path)).entry_ttl == TTL
+    for path in ("me/demo/data/v0", "me/demo/data/best"):
+        await world.at(path)
     autojump_clock.jump(TTL / 3)
     for path in ("me/demo/data", "me/demo/data/v0", "me/demo/data/best"):
         assert (await world.at(path)).entry_ttl == pytest.approx(TTL * 2 / 3)
@@ -125,8 +124,6 @@ async def test_what_another_machine_does_shows_when_the_answer_has_expired(world
     world.registry.add(world.store, DATA, [world.store.add("f", b"y")], "best")
     autojump_clock.jump(TTL - 1)
     assert await world.fs.readlink(await world.ino("me/demo/data/best")) == "v0"
-    with pytest.raises(NotFoundError):
-        await world.at("me/demo/data/v1")
     autojump_clock.jump(2)
     assert await world.fs.readlink(await world.ino("me/demo/data/best")) == "v1"
     assert await world.read("me/demo/data/v1/f") == b"y"
@@ -137,7 +134,34 @@ async def test_a_listing_asks_one_question_for_its_level(world):
     world.catalog.forget()
     world.registry.asked.clear()
     assert len(await world.names("me/demo")) == 30
-    assert [question[0] for question in world.registry.asked] == ["entities", "projects", "collections"]
+    assert [question[0] for question in world.registry.asked] == ["entity_exists", "project_exists", "collection_infos"]
+
+
+async def test_looking_at_everything_that_was_listed_asks_nothing_more(world):
+    """As ``ls -l`` and ``ls --color`` do, for each name."""
+    world.registry.place("me", "demo", *(CollectionRef("me", "demo", f"c{number}") for number in range(30)))
+    for number in range(5):
+        world.publish({"f": b"%d" % number}, f"a{number}")
+    world.catalog.forget()
+    for path, count in (("", 1), ("me", 1), ("me/demo", 31), ("me/demo/data", 2 + 5 + 6)):
+        world.catalog.forget()
+        names = await world.names(path)
+        assert len(names) == count
+        world.registry.asked.clear()
+        for name in names:
+            await world.fs.lookup(await world.ino(path), name.encode(), ME)
+        assert [question[0] for question in world.registry.asked] == []
+
+
+async def test_looking_one_name_up_lists_nothing(world):
+    for number in range(5):
+        world.publish({"f": b"%d" % number}, f"a{number}")
+    world.catalog.forget()
+    world.registry.asked.clear()
+    assert await world.read("me/demo/data/v3/f") == b"3"
+    assert await world.fs.readlink(await world.ino("me/demo/data/a2")) == "v2"
+    lists = {"entities", "projects", "collections", "collection_infos", "listing", "versions"}
+    assert not lists & {question[0] for question in world.registry.asked}
 
 
 # Places -----------------------------------------------------------------------------------------------------------

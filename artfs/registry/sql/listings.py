@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from artfs.model.names import CollectionRef
+from artfs.errors import NotFoundError
+from artfs.model.names import CollectionRef, version_index
 from artfs.registry.port import (
     AliasInfo,
     CollectionInfo,
@@ -19,14 +20,27 @@ from artfs.registry.sql.rows import find_collection, find_project, parse_time
 from artfs.registry.sql.schema import aliases, collections, memberships, versions
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection, Row, Select
+
+_MAX_INDEX = (1 << 31) - 1  # of the column
 
 
 def collection_infos(connection: Connection, entity: str, project: str) -> list[CollectionInfo]:
     """Return the collections of a project by name."""
     project_id = find_project(connection, entity, project)
+    query = _infos_query().where(collections.c.project_id == project_id).order_by(collections.c.name)
+    return [_info(CollectionRef(entity, project, row.name), row) for row in connection.execute(query)]
+
+
+def collection_info(connection: Connection, collection: CollectionRef) -> CollectionInfo:
+    """Return one collection."""
+    found = find_collection(connection, collection)
+    return _info(collection, connection.execute(_infos_query().where(collections.c.id == found.id)).one())
+
+
+def _infos_query() -> Select[Any]:
     published = versions.c.state != State.PENDING.value
-    query = (
+    return (
         select(
             collections,
             func.count(versions.c.id).filter(versions.c.state == State.COMMITTED.value).label("committed"),
@@ -35,22 +49,47 @@ def collection_infos(connection: Connection, entity: str, project: str) -> list[
         .select_from(collections)
         .outerjoin(memberships, memberships.c.collection_id == collections.c.id)
         .outerjoin(versions, memberships.c.version_id == versions.c.id)
-        .where(collections.c.project_id == project_id)
         .group_by(collections.c.id)
-        .order_by(collections.c.name)
     )
-    return [
-        CollectionInfo(
-            ref=CollectionRef(entity, project, row.name),
-            kind=CollectionKind(row.kind),
-            type=_shown_type(row, published=row.published > 0),
-            description=row.description,
-            version_count=row.committed,
-            created_at=parse_time(row.created_at),
-            updated_at=parse_time(row.updated_at),
+
+
+def _info(ref: CollectionRef, row: Row[Any]) -> CollectionInfo:
+    return CollectionInfo(
+        ref=ref,
+        kind=CollectionKind(row.kind),
+        type=_shown_type(row, published=row.published > 0),
+        description=row.description,
+        version_count=row.committed,
+        created_at=parse_time(row.created_at),
+        updated_at=parse_time(row.updated_at),
+    )
+
+
+def find(connection: Connection, collection: CollectionRef, name: str) -> VersionInfo | AliasInfo:
+    """Return what a collection shows under a name."""
+    row, index = find_collection(connection, collection), version_index(name)
+    if index is None:
+        query = (
+            select(aliases.c.name, memberships.c.version_index, aliases.c.updated_at)
+            .select_from(aliases)
+            .join(memberships)
+            .where(aliases.c.collection_id == row.id, aliases.c.name == name)
         )
-        for row in connection.execute(query)
-    ]
+        alias = connection.execute(query).first()
+        if alias is not None:
+            return AliasInfo(alias.name, alias.version_index, parse_time(alias.updated_at))
+    elif index <= _MAX_INDEX:
+        version_query = (
+            select(versions.c.id, versions.c.created_at)
+            .select_from(memberships)
+            .join(versions)
+            .where(memberships.c.collection_id == row.id, memberships.c.version_index == index)
+            .where(versions.c.state == State.COMMITTED.value)
+        )
+        version = connection.execute(version_query).first()
+        if version is not None:
+            return VersionInfo(version.id, index, parse_time(version.created_at))
+    raise NotFoundError(f"{collection} has no {name!r}")
 
 
 def listing(connection: Connection, collection: CollectionRef) -> CollectionListing:

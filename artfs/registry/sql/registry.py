@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from artfs.model.entry import JsonValue
     from artfs.model.names import ArtifactRef, CollectionRef, RunRef
     from artfs.registry.port import (
+        AliasInfo,
         CollectionInfo,
         CollectionListing,
         ManifestFile,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         RunInfo,
         Version,
         VersionChange,
+        VersionInfo,
     )
 
 
@@ -54,6 +56,19 @@ class SqlRegistry:
         """Return the names of the entities."""
         with self._database.reading() as connection:
             return sorted({self.default_entity, *connection.scalars(select(entities.c.name))})
+
+    def entity_exists(self, entity: str) -> bool:
+        """Whether there is an entity."""
+        with self._database.reading() as connection:
+            query = select(entities.c.id).where(entities.c.name == entity)
+            return entity == self.default_entity or connection.scalar(query) is not None
+
+    def project_exists(self, entity: str, project: str) -> bool:
+        """Whether there is a project."""
+        with self._database.reading() as connection:
+            query = select(projects.c.id).select_from(projects).join(entities)
+            here = query.where(entities.c.name == entity, projects.c.name == project)
+            return connection.scalar(here) is not None
 
     def projects(self, entity: str) -> Sequence[str]:
         """Return the names of an entity's projects."""
@@ -105,6 +120,16 @@ class SqlRegistry:
         """Return the collections of a project."""
         with self._database.reading() as connection:
             return listings.collection_infos(connection, entity, project)
+
+    def collection_info(self, collection: CollectionRef) -> CollectionInfo:
+        """Return one collection."""
+        with self._database.reading() as connection:
+            return listings.collection_info(connection, collection)
+
+    def find(self, collection: CollectionRef, name: str) -> VersionInfo | AliasInfo:
+        """Return what a collection shows under a name."""
+        with self._database.reading() as connection:
+            return listings.find(connection, collection, name)
 
     def links(self, version_id: str) -> Sequence[Version]:
         """Return a version as each portfolio shows it that links it."""
