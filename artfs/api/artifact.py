@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
-from artfs.api.attributes import friendly
+from artfs.api.attributes import recordable
 from artfs.api.building import Building
 from artfs.api.client import Client
 from artfs.api.contents import Contents
 from artfs.errors import ArtifactFinalizedError, InvalidInputError, NotFoundError
-from artfs.model.metadata import parse_metadata
 from artfs.model.names import (
     CollectionRef,
     parse_alias,
@@ -20,6 +20,7 @@ from artfs.model.names import (
     parse_type,
     version_name,
 )
+from artfs.registry.port import State
 from artfs.staging.journal import Journal
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Artifact(Contents):
         self._client = default_client()
         self._seen, self._pending = None, None
         self._description, self._ttl = description, None
-        self._metadata = dict(parse_metadata(friendly(metadata or {})))
+        self._metadata = recordable(metadata or {})
         self._aliases, self._tags = [], []
         self._building = Building(self._client, name)
 
@@ -139,8 +140,6 @@ class Artifact(Contents):
 
     def log(self, run: Run, aliases: Sequence[str] = (), tags: Sequence[str] = ()) -> None:
         """Log the artifact as a run's; what `Run.log_artifact` does. Returns when the commit is journaled: from there it cannot be lost."""
-        if self._pending is not None and not self._pending.failed:
-            raise ArtifactFinalizedError(f"artifact {self._name!r} was logged already", hint="wait() for it")
         if run.client is not self._client and self._building is not None and self._building.entries:
             raise InvalidInputError(
                 f"the files of artifact {self._name!r} were added for another registry than that of the run",
@@ -161,22 +160,28 @@ class Artifact(Contents):
             run=run.path,
             empty=True,
         )
-        draft = self._building.draft
-        draft.aim(CollectionRef(run.entity, run.project, self._name))
-        draft.transient = False  # if it cannot be committed it stays, in .staging/ of the next mount: nothing is lost
-        self._pending = self._client.commits.start(draft, wanted, lambda _: None)
+        building = self._building
+        draft = building.draft
+        with building.lock:  # one thread logs it, and no other adds a file at the same time
+            if building.pending is not None and not building.pending.failed:
+                raise ArtifactFinalizedError(f"artifact {self._name!r} was logged already", hint="wait() for it")
+            draft.aim(CollectionRef(run.entity, run.project, self._name))
+            draft.transient = False  # what cannot be committed stays, in .staging/ of the next mount: nothing is lost
+            self._pending = building.pending = self._client.commits.start(draft, wanted, lambda _: None)
 
     def wait(self, timeout: float | None = None) -> Artifact:
         """Wait for this artifact to finish logging, if needed, and return it.
 
-        Raises what the logging failed with (the files are still there, as a draft); WaitTimeoutError after ``timeout`` seconds, and the
-        logging goes on.
+        ArtifactNotLoggedError if nobody has logged it. Raises what the logging failed with (the files are still there, as a draft);
+        WaitTimeoutError after ``timeout`` seconds, and the logging goes on.
         """
         pending = self._pending
         if pending is not None:
             result = pending.wait(timeout)
             if self._pending is pending:
                 self._take(result.version)
+        else:
+            self._logged("wait")
         return self
 
     def finalize(self) -> None:
@@ -227,7 +232,7 @@ class Artifact(Contents):
         own = [seen.source.entity, seen.source.project][: max(0, 3 - len(path))]
         target = parse_collection_ref("/".join([*own, *path]), seen.source.entity)
         parse_collection(target.collection)
-        names = [parse_alias(alias) for alias in aliases or ()]
+        names = [parse_alias(alias) for alias in ([aliases] if isinstance(aliases, str) else aliases or ())]
         linked = self._client.registry.link(seen.id, target, names)
         self._client.refresh_mounts(target, [version_name(linked.index), "latest", *names])
         return Artifact.of_version(self._client, linked)
@@ -237,6 +242,7 @@ class Artifact(Contents):
         seen = self._logged("unlink")
         name = version_name(seen.index)
         self._client.registry.unlink(seen.collection.at(name))
+        self._take(dataclasses.replace(seen, state=State.DELETED, aliases=()))
         self._client.refresh_mounts(seen.collection, [name, *seen.aliases])
 
     @property
@@ -256,6 +262,7 @@ class Artifact(Contents):
             return
         name = version_name(seen.index)
         self._client.registry.delete_version(seen.collection.at(name), delete_aliases=delete_aliases)
+        self._take(dataclasses.replace(seen, state=State.DELETED, aliases=()))
         self._client.refresh_mounts(seen.collection, [name, *seen.aliases])
 
     # Lineage ------------------------------------------------------------------------------------------------------

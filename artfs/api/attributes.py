@@ -9,15 +9,16 @@ from __future__ import annotations
 import copy
 import datetime
 import enum
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from artfs.errors import ArtifactNotLoggedError, InvalidInputError
+from artfs.errors import ArtifactNotLoggedError, InvalidInputError, VersionDeletedError
 from artfs.model.metadata import parse_metadata
 from artfs.model.names import parse_alias, parse_tag, version_index, version_name
-from artfs.registry.port import VersionChange
+from artfs.registry.port import State, VersionChange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from artfs.api.building import Building
     from artfs.api.client import Client
@@ -197,7 +198,7 @@ class Attributes:
     @metadata.setter
     def metadata(self, value: Mapping[str, Any]) -> None:
         self._version_or_none()
-        self._metadata = dict(parse_metadata(friendly(value)))
+        self._metadata = recordable(value)
 
     @property
     def aliases(self) -> list[str]:
@@ -232,6 +233,8 @@ class Attributes:
         found = self._version_or_none()
         if found is not None and found.is_link:
             raise InvalidInputError("the ttl of a link cannot be set", hint="set it where the version was logged")
+        if value is not None and not isinstance(value, datetime.timedelta | ArtifactTTL):
+            raise InvalidInputError(f"a ttl is a datetime.timedelta, not {value!r}")
         if isinstance(value, datetime.timedelta) and value <= datetime.timedelta(0):
             raise InvalidInputError(f"a ttl is longer than nothing, not {value}")
         self._ttl = None if isinstance(value, ArtifactTTL) else value
@@ -241,13 +244,15 @@ class Attributes:
 
     def _checked_metadata(self) -> dict[str, Any]:
         """Return the metadata as they are recorded; InvalidInputError for what JSON cannot hold."""
-        return dict(parse_metadata(friendly(self._metadata)))
+        return recordable(self._metadata)
 
     def _send_changes(self) -> None:
         """Bring what the program wants to the registry. ConflictError, NotFoundError, UnreachableError."""
         seen = self._logged("save")
+        if seen.state is State.DELETED:
+            raise VersionDeletedError(f"{seen.collection}:{version_name(seen.index)} was deleted")
         metadata, ttl = self._checked_metadata(), self._ttl_seconds()
-        aliases, tags = list(dict.fromkeys(self._aliases)), list(dict.fromkeys(self._tags))
+        aliases, tags = _strings("aliases", self._aliases), _strings("tags", self._tags)
         change = VersionChange(
             description=(seen.description, self._description) if self._description != seen.description else None,
             metadata=(seen.metadata, metadata) if metadata != seen.metadata else None,
@@ -264,10 +269,25 @@ class Attributes:
         self._client.refresh_mounts(seen.collection, [name, *change.add_aliases, *change.remove_aliases])
 
 
-def _names(what: str, value: Iterable[str]) -> list[str]:
-    if isinstance(value, str):
+def _names(what: str, value: object) -> list[str]:
+    return [name for name in _strings(what, value) if version_index(name) is None]
+
+
+def _strings(what: str, value: object) -> list[str]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
         raise InvalidInputError(f"{what} are a list of names, not {value!r}")
-    return [name for name in value if version_index(name) is None]
+    names = list(dict.fromkeys(value))
+    if not all(isinstance(name, str) for name in names):
+        raise InvalidInputError(f"{what} are a list of names, not {names!r}")
+    return names
+
+
+def recordable(values: object) -> dict[str, Any]:
+    """Return metadata, or the configuration of a run, as they are recorded; InvalidInputError."""
+    try:
+        return parse_metadata(friendly(values))
+    except RecursionError as error:
+        raise InvalidInputError("metadata is nested too deeply, or holds itself") from error
 
 
 def friendly(value: object) -> Any:

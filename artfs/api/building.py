@@ -1,8 +1,9 @@
 """The files of an artifact that is not logged yet: they lie in a draft, like those written through a mount.
 
 A file is copied when it is added (its blocks are shared where the file system can), so that what happens to it later changes nothing, and
-hashed once: the commit remembers it. The draft is made when the first file comes. It is ``transient``: rubbish if the process
-ends before the artifact is logged, a commit that is resumed if it ends after. Thread-safe; a child after a fork cannot use it.
+hashed once: the commit remembers it. The draft is made when the first file comes. It is ``transient``: rubbish if the process ends
+before the artifact is logged, or lets go of it; a commit that is resumed if it ends after. Thread-safe; a child after a fork cannot use
+it.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import contextlib
 import os
 import threading
 import uuid
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any
 
-from artfs.errors import BusyError, InvalidInputError, NotFoundError
+from artfs.errors import ArtifactFinalizedError, BusyError, InvalidInputError, NotFoundError
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.names import DEFAULT_PROJECT, CollectionRef, version_name
 from artfs.model.paths import join, parse_entry_path, split
 from artfs.staging.drafts import Base
 from artfs.staging.hashing import hash_one, remember
+from artfs.staging.progress import Progress
 from artfs.staging.snapshot import copy_file
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from artfs.api.client import Client
+    from artfs.api.commits import Pending
     from artfs.model.entry import Entry
     from artfs.model.paths import EntryPath
     from artfs.registry.port import Version
@@ -45,7 +49,9 @@ class Building:
         self._name = name
         self._base = base
         self._pid = os.getpid()
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        self.pending: Pending | None = None
+        """The commit of the files, once it was begun. ``lock`` is held to begin it, and for each change of the files."""
         self._draft: Draft | None = None
         self._entries: dict[str, Entry] = {}
         self.sources: dict[Path, str] = {}
@@ -74,7 +80,7 @@ class Building:
                 f"artifact {self._name!r} belongs to the process {self._pid}",
                 hint="add files in the process that made it",
             )
-        with self._lock:
+        with self.lock:
             if self._draft is None:
                 services = self._client.services
                 place = CollectionRef(self._client.default_entity, DEFAULT_PROJECT, self._name)
@@ -82,9 +88,11 @@ class Building:
                 if found is not None:
                     ref = found.collection.at(version_name(found.index))
                     base = Base(found.id, ref, found.manifest, found.created_at)
+                self._client.discard_lost()
                 name = f"{self._name}-{uuid.uuid4().hex[:8]}"
                 self._draft = services.drafts.create(place, name, base, transient=True)
                 (self._draft.directory / "incoming").mkdir(mode=0o700)
+                weakref.finalize(self, self._client.lost.append, self._draft).atexit = False
             return self._draft
 
     def local_path(self, path: str) -> str | None:
@@ -112,7 +120,7 @@ class Building:
         """Copy a file in. InvalidInputError: no file, no valid path, or another content at that path already."""
         if not source.is_file():
             raise InvalidInputError(f"Path is not a file: {source}")
-        hashed = self._take(source, parse_entry_path(name), overwrite=overwrite)
+        hashed = self._take(source, parse_entry_path(name), overwrite=overwrite, progress=Progress())
         if isinstance(hashed, tuple):
             return hashed[0]
         remember(self.draft, [hashed])
@@ -121,9 +129,14 @@ class Building:
     def add_files(self, files: Iterable[tuple[Path, str]], *, overwrite: bool) -> None:
         """Copy many files in, with several threads."""
         batch: list[Hashed] = []
+        progress = Progress()
+
+        def take(one: tuple[Path, str]) -> Hashed | tuple[Entry]:
+            return self._take(one[0], parse_entry_path(one[1]), overwrite=overwrite, progress=progress)
+
         with ThreadPoolExecutor(self._client.config.threads, thread_name_prefix="artfs-add") as pool:
-            results = pool.map(lambda one: self._take(one[0], parse_entry_path(one[1]), overwrite=overwrite), files)
             try:
+                results = pool.map(take, files)
                 for hashed in results:
                     if isinstance(hashed, tuple):
                         continue
@@ -131,8 +144,10 @@ class Building:
                     if len(batch) >= _BATCH:
                         remember(self.draft, batch)
                         batch = []
-            finally:
+            except BaseException:  # another file has failed, or Ctrl-C: no thread goes on with a big file
+                progress.cancelled.set()
                 pool.shutdown(wait=True, cancel_futures=True)
+                raise
         if batch:
             remember(self.draft, batch)
 
@@ -155,27 +170,28 @@ class Building:
         try:
             with temporary.open(mode.replace("x", "w"), encoding=text) as file:
                 yield file
-            hashed = self._place(temporary, path, overwrite=overwrite)
+            hashed = self._place(temporary, path, overwrite=overwrite, progress=Progress())
             if not isinstance(hashed, tuple):
                 remember(self.draft, [hashed])
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _take(self, source: Path, path: EntryPath, *, overwrite: bool) -> Hashed | tuple[Entry]:
+    def _take(self, source: Path, path: EntryPath, *, overwrite: bool, progress: Progress) -> Hashed | tuple[Entry]:
         temporary = self._temporary()
         try:
-            copy_file(source, temporary)
-            return self._place(temporary, path, overwrite=overwrite)
+            copy_file(source, temporary, progress.check)
+            return self._place(temporary, path, overwrite=overwrite, progress=progress)
         finally:
             temporary.unlink(missing_ok=True)
 
     def _temporary(self) -> Path:
         return self.draft.directory / "incoming" / uuid.uuid4().hex
 
-    def _place(self, temporary: Path, path: EntryPath, *, overwrite: bool) -> Hashed | tuple[Entry]:
+    def _place(self, temporary: Path, path: EntryPath, *, overwrite: bool, progress: Progress) -> Hashed | tuple[Entry]:
         """Give a copy its path, and hash it there. The content that is there already is returned as it is."""
         draft = self.draft
-        with self._lock:
+        with self.lock:
+            self._check_open()
             known = self._entries.get(path)
             if known is None or overwrite:
                 if known is not None:
@@ -187,8 +203,13 @@ class Building:
             return (self._same(known, temporary, path),)
         if item is None:
             raise NotFoundError(f"{path} was removed while it was being added")
-        hashed = hash_one(draft, item, self.algorithm)
-        with self._lock:
+        try:
+            hashed = hash_one(draft, item, self.algorithm, progress)
+        except BaseException:  # what was not added must not be in the version
+            with contextlib.suppress(OSError):
+                draft.tree.unlink(path)
+            raise
+        with self.lock:
             self._entries[path] = hashed.entry
         return hashed
 
@@ -205,7 +226,7 @@ class Building:
         """Make the directories of a path; InvalidInputError if a file is one of them, or the path is a directory."""
         tree = self.draft.tree
         found = tree.lookup(path)
-        if found is not None and found.kind == "dir":
+        if found is not None and found.kind == "dir" and not self._remove_empty(path):
             raise InvalidInputError(f"{path!r} is a directory of the artifact")
         parts = split(path)[0].split("/")
         for count in range(1, len(parts) + 1):
@@ -218,6 +239,19 @@ class Building:
             elif item is not None and not item.local:
                 tree.copy_up(directory, None)
 
+    def _remove_empty(self, directory: str) -> bool:
+        """Remove a directory whose files were all taken back; False if there are any."""
+        tree = self.draft.tree
+        if not all(child.kind == "dir" and self._remove_empty(child.path) for child in tree.children(directory)):
+            return False
+        tree.rmdir(directory)
+        return True
+
+    def _check_open(self) -> None:
+        """ArtifactFinalizedError if another thread has logged the artifact meanwhile."""
+        if self.pending is not None and not self.pending.failed:
+            raise ArtifactFinalizedError(f"artifact {self._name!r} was logged while files were added to it")
+
     # References -------------------------------------------------------------------------------------------------
 
     def add_reference(self, uri: str, name: str, *, checksum: bool, max_objects: int) -> list[Entry]:
@@ -226,7 +260,8 @@ class Building:
         links = self._client.services.links()
         added = list(links.expand(path, uri, checksum=checksum, max_objects=max_objects))
         draft = self.draft
-        with self._lock:
+        with self.lock:
+            self._check_open()
             for entry in added:
                 known = self._entries.get(entry.path)
                 if known is not None and known.digest != entry.digest:
@@ -241,7 +276,8 @@ class Building:
 
     def remove(self, path: str) -> None:
         """Remove a file or reference, or all of a directory; NotFoundError."""
-        with self._lock:
+        with self.lock:
+            self._check_open()
             prefix = f"{path.rstrip('/')}/"
             gone = [path] if path in self._entries else [one for one in self._entries if one.startswith(prefix)]
             if not gone:
@@ -255,7 +291,7 @@ class Building:
 
     def discard(self) -> None:
         """Forget everything."""
-        with self._lock:
+        with self.lock:
             if self._draft is not None and self._pid == os.getpid() and not self._draft.is_gone:
                 self._draft.discard()
             self._draft = None

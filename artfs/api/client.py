@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections import deque
 from typing import TYPE_CHECKING
 
 from artfs.api.commits import BackgroundCommits
 from artfs.app.services import open_services
 from artfs.config import load_config
+from artfs.errors import ArtfsError
 from artfs.model.names import DEFAULT_PROJECT
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from artfs.config import Config
     from artfs.model.names import CollectionRef
     from artfs.registry.port import Registry
+    from artfs.staging.drafts import Draft
 
 _left_behind: list[object] = []  # what belongs to a parent process: kept, so that nothing of it is closed here
 
@@ -40,11 +43,13 @@ class Client:
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._opened: tuple[Services, contextlib.ExitStack, BackgroundCommits] | None = None
+        self.lost: deque[Draft] = deque()
+        """Drafts that no artifact has any more. The collector of garbage puts them here, which may do nothing else: see `discard_lost`."""
 
     @property
     def default_entity(self) -> str:
         """The entity of references that name none."""
-        return self.config.entity
+        return self.config.entity or self.registry.default_entity
 
     @property
     def services(self) -> Services:
@@ -71,6 +76,14 @@ class Client:
                 services = stack.enter_context(open_services(self.config))
                 self._opened = services, stack, BackgroundCommits(services)
             return self._opened
+
+    def discard_lost(self) -> None:
+        """Remove the files of artifacts that the program has let go of and never logged."""
+        while self.lost:
+            with contextlib.suppress(IndexError, ArtfsError, OSError):  # what fails is rubbish when the process ends
+                draft = self.lost.popleft()
+                if not draft.is_gone and draft.transient:
+                    draft.discard()
 
     def refresh_mounts(self, collection: CollectionRef, names: Iterable[str]) -> None:
         """Let the mounts of this user show at once what changed under names of a collection. Never fails."""

@@ -7,12 +7,13 @@ something, finishes it. The threads are no daemons: a program that ends waits fo
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from artfs.app.client import refresh_all
-from artfs.errors import ArtfsError, UnreachableError, WaitTimeoutError
+from artfs.errors import ArtfsError, BusyError, UnreachableError, WaitTimeoutError
 from artfs.model.names import LATEST, version_name
 from artfs.staging.progress import CommitInterrupted, Progress
 
@@ -37,6 +38,7 @@ class Pending:
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
         self.progress = Progress()
+        self._pid = os.getpid()
         self._done = threading.Event()
         self._result: CommitResult | None = None
         self._error: ArtfsError | None = None
@@ -54,7 +56,15 @@ class Pending:
         )
 
     def wait(self, timeout: float | None = None) -> CommitResult:
-        """Return what was made. Raises what the commit failed with; WaitTimeoutError after ``timeout`` seconds, and it goes on."""
+        """Return what was made. Raises what the commit failed with; WaitTimeoutError after ``timeout`` seconds, and it goes on.
+
+        BusyError in a forked child, which never hears of the end of its parent's commit.
+        """
+        if self._pid != os.getpid() and not self.done:
+            raise BusyError(
+                f"the process {self._pid} commits to {self.draft.collection}",
+                hint="wait() in the process that logged it",
+            )
         if not self._done.wait(timeout):
             raise WaitTimeoutError(f"the commit to {self.draft.collection} is not done after {timeout:g} s")
         if self._error is not None:
@@ -137,7 +147,10 @@ class BackgroundCommits:
                         f"{error.message}: the commit is kept",
                         hint="the next mount finishes it, or the next process that logs, or: artfs commit --resume",
                     ) from error
-                log.info("the commit to %s waits: %s", pending.draft.collection, error)
+                level = (
+                    logging.WARNING if delay == _FIRST_RETRY else logging.INFO
+                )  # the user wonders what wait() waits for
+                log.log(level, "the commit to %s waits: %s", pending.draft.collection, error)
                 self._stopping.wait(delay)
                 delay = min(2 * delay, _LAST_RETRY)
 

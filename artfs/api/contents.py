@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from artfs.api.attributes import Attributes
 from artfs.api.entries import ArtifactManifest, ArtifactManifestEntry
-from artfs.errors import ArtifactFinalizedError, InvalidInputError, NotFoundError
+from artfs.errors import ArtifactFinalizedError, InvalidInputError, NotFoundError, PermissionDeniedError
 from artfs.model.digest import version_digest
 from artfs.model.names import version_name
 from artfs.model.paths import join, split
@@ -290,7 +291,7 @@ class Contents(Attributes):
                 dependency = self._any().from_id(version_id, self._client)
                 if dependency is not None:
                     dependency.download(recursive=True)
-        return str(root if root is not None else target)
+        return str(root or target)
 
     def _dependencies(self) -> list[str]:
         """Return the ids of the versions that entries refer to."""
@@ -307,10 +308,10 @@ class Contents(Attributes):
         from artfs.api.placing import clear_others, place_version
 
         seen = self._logged("checkout")
-        target = Path(root if root is not None else self._default_root(include_version=False))
-        clear_others(target, self._client.services.open_index(seen))
+        target = Path(root or self._default_root(include_version=False))
+        clear_others(self._client, target, self._client.services.open_index(seen))
         place_version(self._client, seen, target)
-        return str(root if root is not None else target)
+        return str(root or target)
 
     def verify(self, root: AnyPath | None = None) -> None:
         """Verify that the actual contents of a directory match the manifest: every file, and none besides.
@@ -321,8 +322,8 @@ class Contents(Attributes):
         from artfs.api.placing import verify_directory
 
         seen = self._logged("verify")
-        target = Path(root if root is not None else self._default_root())
-        if root is None and not target.exists():
+        target = Path(root or self._default_root())
+        if not root and not target.exists():
             self.download()
         verify_directory(target, self._client.services.open_index(seen))
 
@@ -350,8 +351,15 @@ def temporary_name(name: str, digest: Digest) -> str:
 
 
 def files_below(root: Path, prefix: str) -> Iterator[tuple[Path, str]]:
-    """Yield the files below a directory with their paths in an artifact; InvalidInputError for a cycle of symlinks."""
-    for directory, names, files in os.walk(root, followlinks=True):
+    """Yield the files below a directory with their paths in an artifact.
+
+    InvalidInputError for a cycle of symlinks, and for what is no file; PermissionDeniedError for a directory that cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise PermissionDeniedError(f"{error.filename} cannot be listed: {error.strerror}") from error
+
+    for directory, names, files in os.walk(root, onerror=refuse, followlinks=True):
         here = Path(directory)
         real = here.resolve()
         for name in names:
@@ -361,4 +369,16 @@ def files_below(root: Path, prefix: str) -> Iterator[tuple[Path, str]]:
         names.sort()
         relative = here.relative_to(root).as_posix()
         for name in sorted(files):
+            _check_file(here / name)
             yield here / name, "/".join(part for part in (prefix, relative, name) if part not in {"", "."})
+
+
+def _check_file(path: Path) -> None:
+    """InvalidInputError for what no version can hold; to open a fifo would wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        reason = "is a symlink to nowhere" if path.is_symlink() else f"cannot be added: {error.strerror}"
+        raise InvalidInputError(f"{path} {reason}") from error
+    if not stat.S_ISREG(mode):
+        raise InvalidInputError(f"{path} is a device, a socket or a fifo")

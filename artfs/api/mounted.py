@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,14 +12,17 @@ from typing import TYPE_CHECKING
 from artfs.api.artifact import Artifact
 from artfs.api.public import Api
 from artfs.api.session import current_run
-from artfs.app.client import statuses
-from artfs.errors import BusyError
+from artfs.app.client import mount_points, statuses
+from artfs.errors import ArtfsError, BusyError
 from artfs.model.reference import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from artfs.api.client import Client
+    from artfs.config import Config
+
+_PRIVATE = "mounted-"
 
 
 @contextlib.contextmanager
@@ -44,23 +49,59 @@ def mounted(ref: str | Artifact) -> Iterator[Path]:
 def _mount_of(client: Client) -> Iterator[Path]:
     config = client.config
     for status in statuses(config):
-        if status["registry"] == redact(config.registry) and status["store"] == redact(config.store):
-            yield Path(status["mountpoint"])
+        mountpoint = Path(status["mountpoint"])
+        is_private = mountpoint.name.startswith(_PRIVATE)  # of somebody who ends it at any time
+        shows_it = status["registry"] == redact(config.registry) and status["store"] == redact(config.store)
+        if shows_it and not is_private:
+            yield mountpoint
             return
+    pid = os.getpid()
+    root = _begin(config)
+    try:
+        yield root
+    finally:
+        if os.getpid() == pid:  # else in a forked child, which leaves it to its parent
+            _end(root)
+
+
+def _begin(config: Config) -> Path:
+    """Mount the registry in a directory of its own. Its process ends when this one does, however it ends."""
     from artfs.app.launch import mount
-    from artfs.app.unmount import detach, unmount
 
     config.runtime_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    root = Path(tempfile.mkdtemp(prefix="mounted-", dir=config.runtime_dir))
+    _remove_dead(config)
+    root = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=config.runtime_dir))
     try:
-        mount(config, str(root), ["ro"], foreground=False)
-        try:
-            yield root
-        finally:
-            try:
-                unmount(str(root))
-            except BusyError:  # something of it is still open or mapped: that stays readable until it is closed
-                detach(root)
+        mount(config, str(root), ["ro"], foreground=False, owner=os.getpid())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            root.rmdir()
+        raise
+    return root
+
+
+def _end(root: Path) -> None:
+    from artfs.app.unmount import detach, unmount
+
+    try:
+        unmount(str(root))
+    except BusyError:  # something of it is still open or mapped: that stays readable until it is closed
+        detach(root)
     finally:
         with contextlib.suppress(OSError):
             root.rmdir()
+
+
+def _remove_dead(config: Config) -> None:
+    """Remove the private mounts whose processes were killed."""
+    from artfs.app.unmount import detach
+
+    for root, _ in mount_points():
+        if root.parent == config.runtime_dir.resolve() and root.name.startswith(_PRIVATE):
+            try:
+                root.stat()
+            except OSError as error:
+                if error.errno == errno.ENOTCONN:
+                    with contextlib.suppress(ArtfsError, OSError):
+                        detach(root)
+                        root.rmdir()

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artfs.app.progress import showing
-from artfs.content.export import export, is_content
-from artfs.errors import IntegrityError, InvalidInputError, NotFoundError
+from artfs.content.export import error_of, export, is_content
+from artfs.errors import IntegrityError, InvalidInputError, NotFoundError, PermissionDeniedError
 from artfs.model.paths import join
 from artfs.staging.calls import process_umask
 from artfs.staging.progress import Progress
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from artfs.cache.index import ManifestIndex, Node
     from artfs.model.entry import Entry
     from artfs.registry.port import Version
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def place_version(
@@ -61,31 +63,52 @@ def _write(
 # Checkout ---------------------------------------------------------------------------------------------------------
 
 
-def clear_others(root: Path, index: ManifestIndex) -> None:
+def clear_others(client: Client, root: Path, index: ManifestIndex) -> None:
     """Delete everything below a directory that is not in a version, or is there as something else. Symlinks are not followed.
 
-    InvalidInputError for a root that no artifact should replace: the root of the file system, or the home directory.
+    InvalidInputError for a root that no artifact should replace: one that holds the home directory or the data of artfs, and the root of
+    the file system with them.
     """
     real = Path(os.path.realpath(root))
-    if real in {Path("/"), Path.home().resolve()} or not (real.is_dir() or not os.path.lexists(real)):
+    kept = (Path.home(), client.config.data_dir)
+    holds_it = any(Path(os.path.realpath(one)).is_relative_to(real) for one in kept)
+    if holds_it or (os.path.lexists(real) and not real.is_dir()):
         raise InvalidInputError(f"{root} cannot be replaced by an artifact", hint="name a directory of its own")
-    if real.is_dir():
-        _clear(real, index, index.node(0))
+    if not real.is_dir():
+        return
+    try:
+        descriptor = os.open(real, _DIRECTORY)
+        try:
+            _clear(descriptor, real, index, index.node(0))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise error_of(error, real) from error
 
 
-def _clear(directory: Path, index: ManifestIndex, node: Node) -> None:
+def _clear(directory: int, where: Path, index: ManifestIndex, node: Node) -> None:
+    """Every directory is opened in the one above it, so that nothing leads out of the root that somebody puts there meanwhile."""
     with os.scandir(directory) as found:
         entries = list(found)
     for entry in entries:
         wanted = _child(index, node, entry.name)
         is_dir = entry.is_dir(follow_symlinks=False)
         if wanted is not None and wanted.is_dir and is_dir:
-            _clear(Path(entry.path), index, wanted)
+            below = os.open(entry.name, _DIRECTORY, dir_fd=directory)
+            try:
+                _clear(below, where / entry.name, index, wanted)
+            finally:
+                os.close(below)
         elif wanted is None or wanted.is_dir != is_dir or not (is_dir or entry.is_file(follow_symlinks=False)):
-            if is_dir:
-                shutil.rmtree(entry.path)
-            else:
-                Path(entry.path).unlink()
+            try:
+                if is_dir:
+                    shutil.rmtree(entry.name, dir_fd=directory)
+                else:
+                    os.unlink(entry.name, dir_fd=directory)
+            except OSError as error:
+                raise PermissionDeniedError(
+                    f"{where / entry.name} cannot be removed: {error.strerror} ({error.filename})"
+                ) from error
 
 
 def _child(index: ManifestIndex, node: Node, name: str) -> Node | None:
@@ -112,7 +135,11 @@ def verify_directory(root: Path, index: ManifestIndex) -> None:
             continue
         if file.is_symlink() or not file.is_file():
             raise IntegrityError(f"File is missing: {entry.path}")
-        if not is_content(file, entry):
+        try:
+            is_right = is_content(file, entry)
+        except OSError as error:
+            raise PermissionDeniedError(f"{file} cannot be read: {error.strerror}") from error
+        if not is_right:
             raise IntegrityError(f"Digest mismatch for file: {entry.path}")
 
 

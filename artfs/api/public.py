@@ -31,7 +31,8 @@ class Api:
 
     def __init__(self, overrides: Mapping[str, Any] | None = None, **settings: object) -> None:
         named = dict(overrides or {})
-        project, entity = named.pop("project", None), named.pop("entity", None)
+        project = named.pop("project", None) or settings.pop("project", None)
+        entity = named.pop("entity", None)
         if entity is not None:
             settings["entity"] = entity
         if not settings and project is None and not named:
@@ -39,7 +40,7 @@ class Api:
 
             self._client = default_client()
         else:
-            self._client = Client(project, **named, **settings)
+            self._client = Client(None if project is None else str(project), **named, **settings)
 
     @property
     def client(self) -> Client:

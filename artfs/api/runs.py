@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artfs.api.artifact import Artifact
-from artfs.api.attributes import friendly
+from artfs.api.attributes import recordable
 from artfs.api.listing import Listing
 from artfs.api.liveness import is_running
 from artfs.errors import ArtfsError, InvalidInputError
-from artfs.model.metadata import parse_metadata
 from artfs.model.names import parse_artifact_ref
 from artfs.model.reference import uri_scheme
 from artfs.registry.port import RunState
@@ -62,7 +61,7 @@ class RunConfig(MutableMapping[str, Any]):
     def update(self, *values: Any, **named: Any) -> None:
         """Set several values at once."""
         changed = dict(*values, **named)
-        self._run.change(config={**self._run.info.config, **parse_metadata(friendly(changed))})
+        self._run.change(config={**self._run.info.config, **recordable(changed)})
 
     def __repr__(self) -> str:
         return repr(dict(self))
@@ -78,8 +77,9 @@ class Run:
         self._client = client
         self._info = info
         self._own = own
+        self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._logging: list[Artifact] = []
+        self._logging: list[tuple[int, Artifact]] = []  # with the process that waits for them
         self._used: list[Artifact] = []
 
     # What it is -------------------------------------------------------------------------------------------------
@@ -106,6 +106,8 @@ class Run:
 
     @name.setter
     def name(self, value: str) -> None:
+        if not isinstance(value, str):
+            raise InvalidInputError(f"the name of a run is text, not {value!r}")
         self.change(name=value)
 
     @property
@@ -167,8 +169,9 @@ class Run:
     def change(self, **values: Any) -> None:
         """Record other values of the run: name, config, state, ..."""
         with self._lock:
-            self._info = dataclasses.replace(self._info, **values)
-            self._client.registry.change_run(self._info)
+            changed = dataclasses.replace(self._info, **values)
+            self._client.registry.change_run(changed)
+            self._info = changed
 
     # Artifacts --------------------------------------------------------------------------------------------------
 
@@ -215,9 +218,9 @@ class Run:
         artifact = artifact_or_path
         if not isinstance(artifact, Artifact):
             artifact = self._artifact_of(artifact, name, type)
-        artifact.log(self, list(aliases or ()), list(tags or ()))
+        artifact.log(self, _listed(aliases), _listed(tags))
         with self._lock:
-            self._logging.append(artifact)
+            self._logging.append((os.getpid(), artifact))
         return artifact
 
     def _artifact_of(self, path: str | os.PathLike[str], name: str | None, kind: str | None) -> Artifact:
@@ -238,7 +241,7 @@ class Run:
         """Link an artifact to a portfolio; see `Artifact.link`. One that is not logged yet is logged as an output of the run."""
         if artifact.is_draft():
             self.log_artifact(artifact).wait()
-        return artifact.link(target_path, aliases)
+        return artifact.link(target_path, _listed(aliases))
 
     def logged_artifacts(self, per_page: int = 100) -> Listing[Artifact]:
         """Return the artifacts that the run has logged, the oldest first."""
@@ -265,22 +268,25 @@ class Run:
     def finish(self, exit_code: int | None = None) -> None:
         """Wait for everything that was logged, and end the run: with 0 or None it has finished, with another code it has failed.
 
-        Raises the first error of what was logged, after the rest is there and the run has ended.
+        Raises the first error of what was logged, after the rest is there and the run has ended. A forked child waits for what it has
+        logged itself, and leaves the rest, and ending the run, to its parent.
         """
         from artfs.api.session import leave
 
         errors: list[ArtfsError] = []
-        for artifact in self._logging:
+        for artifact in [artifact for pid, artifact in self._logging if pid == os.getpid()]:
             try:
                 artifact.wait()
             except ArtfsError as error:
                 errors.append(error)
         self._logging.clear()
-        if self._own and self._info.state not in _ENDED:
-            code = (1 if errors else 0) if exit_code is None else exit_code
-            state = RunState.FAILED if code else RunState.FINISHED
-            self.change(state=state, exit_code=code, finished_at=datetime.now(UTC))
-        leave(self)
+        try:
+            if self._own and self._pid == os.getpid() and self._info.state not in _ENDED:
+                code = (1 if errors else 0) if exit_code is None else exit_code
+                state = RunState.FAILED if code else RunState.FINISHED
+                self.change(state=state, exit_code=code, finished_at=datetime.now(UTC))
+        finally:
+            leave(self)
         if errors:
             raise errors[0]
 
@@ -309,6 +315,11 @@ def _code_of(error: BaseException | None) -> int:
     return 1
 
 
+def _listed(names: Sequence[str] | None) -> list[str]:
+    """Return names as a list; one alone may be given as it is, as the W&B SDK allows."""
+    return [names] if isinstance(names, str) else list(names or ())
+
+
 def config_of(values: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a configuration as it is recorded; InvalidInputError."""
-    return dict(parse_metadata(friendly(dict(values or {}))))
+    return recordable(dict(values or {}))

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from artfs.errors import InvalidInputError
 from artfs.model.reference import uri_scheme
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
+    from artfs.cache.index import ManifestIndex
     from artfs.config import Config
-    from artfs.registry.port import Registry
+    from artfs.model.entry import Entry
+    from artfs.registry.port import ManifestFile, NewVersion, Registry, Reservation, Version
+    from artfs.staging.drafts import Draft
+    from artfs.staging.target import OpenTarget
     from artfs.storage.metrics import Metered, OperationCount
-    from artfs.storage.port import BlobStore, Objects
+    from artfs.storage.port import BlobStore, Objects, Source
+    from artfs.storage.wandb_store import WandbStore
+    from artfs.wandb.session import WandbSession
 
 READ_LIMIT = 256 << 20
 """Bytes that this process reads from all services at once."""
@@ -31,6 +37,7 @@ class Backends:
         self._lock = threading.Lock()
         self._limit = ByteLimit(READ_LIMIT)
         self._objects: dict[str, Metered] = {}
+        self._session: WandbSession | None = None
 
     def schemes(self) -> Mapping[str, Callable[[], Objects]]:
         """Return what makes the objects of each scheme that references may have, but for ``file``."""
@@ -69,7 +76,11 @@ class Backends:
         raise InvalidInputError(f"{scheme}:// cannot be read")
 
     def store(self) -> BlobStore:
-        """Open the store."""
+        """Open the store. The bytes of versions on a W&B server are there, too."""
+        if self._on_wandb:
+            from artfs.storage.wandb_store import WandbStore
+
+            return WandbStore(self._wandb(), self.objects("http"))
         url = self._config.store
         scheme = uri_scheme(url)
         if scheme in {"s3", "gs"}:
@@ -80,6 +91,59 @@ class Backends:
 
         return open_store(url)
 
+    def open_file(self, store: BlobStore) -> Callable[[Entry], Source] | None:
+        """Return what opens the files of versions, where blobs are not found by their digests alone."""
+        return cast("WandbStore", store).open_entry if self._on_wandb else None
+
+    def read_manifest(self, store: BlobStore, manifest: ManifestFile, version_id: str) -> Iterable[bytes]:
+        """Yield the bytes of the manifest of a version, not proven yet. NotFoundError."""
+        if self._on_wandb:
+            yield from cast("WandbStore", store).read_manifest(version_id)
+            return
+        source = store.open(manifest.digest)
+        try:
+            offset = 0
+            while data := source.read(offset, 1 << 20):
+                yield bytes(data)
+                offset += len(data)
+        finally:
+            source.close()
+
+    def open_target(
+        self,
+        registry: Registry,
+        store: BlobStore,
+        open_index: Callable[[Version], ManifestIndex],
+        on_step: Callable[[str], None],
+    ) -> OpenTarget:
+        """Return what says where the files and the manifest of a new version go."""
+        if not self._on_wandb:
+            from artfs.staging.target import StoreTarget
+
+            return lambda *_: StoreTarget(store, on_step)
+        from artfs.staging.wandb_target import OtherVersions, WandbTarget
+
+        session = self._wandb()
+
+        def open_one(draft: Draft, new: NewVersion, reservation: Reservation) -> WandbTarget:
+            return WandbTarget(session, draft, new, reservation, OtherVersions(registry, open_index), on_step)
+
+        return open_one
+
+    @property
+    def _on_wandb(self) -> bool:
+        return uri_scheme(self._config.registry) in {"http", "https"}
+
+    def _wandb(self) -> WandbSession:
+        """Return the session of the W&B server, which registry and store share."""
+        _require("wandb", "requests", "urllib3")
+        from artfs.wandb.session import WandbSession
+
+        with self._lock:
+            if self._session is None:
+                self._session = WandbSession(self._config.registry)
+            return self._session
+
     def registry(self) -> Registry:
         """Open the registry. One that is elsewhere is reached when it is first asked, and remembered for when it is away."""
         from artfs.registry.sql.registry import open_registry
@@ -89,11 +153,17 @@ class Backends:
             return open_registry(url, entity)
         from artfs.model.digest import Digest
         from artfs.registry.remembered import Memory, RememberedRegistry
+
+        path = self._config.cache_dir / "seen" / f"{Digest.of(url.encode()).hex[:16]}.sqlite"
+        memory = Memory(path)
+        if self._on_wandb:
+            from artfs.registry.wandb.registry import WandbRegistry
+
+            return RememberedRegistry(lambda: WandbRegistry(self._wandb(), entity or None), memory, entity)
         from artfs.registry.sql.engine import check_url
 
         check_url(url)
-        path = self._config.cache_dir / "seen" / f"{Digest.of(url.encode()).hex[:16]}.sqlite"
-        return RememberedRegistry(lambda: open_registry(url, entity), Memory(path), entity)
+        return RememberedRegistry(lambda: open_registry(url, entity), memory, entity)
 
     def counts(self) -> Mapping[str, Mapping[str, OperationCount]]:
         """Return what each scheme was asked for."""
@@ -106,6 +176,9 @@ class Backends:
             for objects in self._objects.values():
                 objects.close()
             self._objects.clear()
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
 
 def _require(extra: str, *modules: str) -> None:

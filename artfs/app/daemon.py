@@ -8,6 +8,7 @@ give back drafts and registry.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import logging
@@ -136,8 +137,10 @@ def _adopt_drafts(services: Services) -> None:
             log.warning("draft %r of %s may not show: %s", draft.name, draft.collection, error)
 
 
-async def run(config: Config, mountpoint: Path, options: MountOptions, announce: Callable[[], None]) -> None:
-    """Mount, serve and end. ``announce`` is called when the mount answers."""
+async def run(
+    config: Config, mountpoint: Path, options: MountOptions, announce: Callable[[], None], owner: int | None = None
+) -> None:
+    """Mount, serve and end, at the latest when the process ``owner`` does. ``announce`` is called when the mount answers."""
     check_device()
     socket = config.runtime_dir / f"{socket_name(mountpoint)}.sock"
     kernel = Kernel()
@@ -151,6 +154,8 @@ async def run(config: Config, mountpoint: Path, options: MountOptions, announce:
                 async with mounted(filesystem, mountpoint, options):
                     kernel.start()
                     background.start_soon(_obey_signals, commits, catalog)
+                    if owner is not None:
+                        background.start_soon(_end_with, owner, commits)
                     operations = DaemonOperations(
                         services,
                         mountpoint,
@@ -224,6 +229,22 @@ async def _obey_signals(commits: Commits, catalog: Catalog) -> None:
             stop_serving()
 
 
+async def _end_with(owner: int, commits: Commits) -> None:
+    """End when another process does."""
+    try:
+        descriptor = os.pidfd_open(owner)
+    except ProcessLookupError:
+        pass
+    else:
+        try:
+            await trio.lowlevel.wait_readable(descriptor)
+        finally:
+            os.close(descriptor)
+    log.info("ending with process %d", owner)
+    commits.stop()
+    stop_serving()
+
+
 def socket_name(mountpoint: Path) -> str:
     """Return a file name for a mount point: the same for the same path, short and plain."""
     return Digest.of(os.fsencode(mountpoint)).hex[:16]
@@ -267,7 +288,7 @@ def main() -> int:
     gc.freeze()  # the modules: nothing of them is garbage, and looking takes time from readers
     code = 0
     try:
-        trio.run(run, config, mountpoint, parse_options(settings["options"]), announce)
+        trio.run(run, config, mountpoint, parse_options(settings["options"]), announce, settings.get("owner"))
     except* ArtfsError as group:
         error = first_error(group)
         log.error("the mount failed: %s", error)  # noqa: TRY400 - the message says it all
@@ -277,6 +298,11 @@ def main() -> int:
         log.exception("the mount failed")
         _say_error(say, ArtfsError(f"the mount process failed: {group.exceptions[0]!r}", hint=f"see {path}"))
         code = 1
+    if settings.get("owner") is not None:
+        with contextlib.suppress(OSError):  # the owner has done so
+            mountpoint.rmdir()
+        if code == 0:
+            path.unlink(missing_ok=True)  # the next mount of a program is at another place, and has another log
     return code
 
 

@@ -41,9 +41,12 @@ if TYPE_CHECKING:
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(16 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 
 
-def mount(config: Config, mountpoint: str, options: Sequence[str], *, foreground: bool) -> int:
+def mount(
+    config: Config, mountpoint: str, options: Sequence[str], *, foreground: bool, owner: int | None = None
+) -> int:
     """Mount, and return 0 when the mount answers; in the foreground, when it has ended, with its exit code.
 
+    With ``owner``, the mount ends when that process does, and removes its mount point.
     Raises what the mount process reports: BusyError, PermissionDeniedError, UnreachableError, InvalidInputError.
     """
     parse_options(options)
@@ -51,7 +54,7 @@ def mount(config: Config, mountpoint: str, options: Sequence[str], *, foreground
     path = Path(os.path.abspath(mountpoint))  # noqa: PTH100 - resolve() would ask a mount that may be dead
     _check_directories(config, Path(os.path.realpath(path)))
     with _one_at_a_time(config.runtime_dir):
-        process = _start(config, _prepare(path), options, foreground=foreground)
+        process = _start(config, _prepare(path), options, foreground=foreground, owner=owner)
     return _wait(process) if foreground else _leave(process)
 
 
@@ -70,9 +73,16 @@ def _one_at_a_time(runtime_dir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _start(config: Config, path: Path, options: Sequence[str], *, foreground: bool) -> subprocess.Popen[bytes]:
+def _start(
+    config: Config, path: Path, options: Sequence[str], *, foreground: bool, owner: int | None
+) -> subprocess.Popen[bytes]:
     """Start the mount process, and return it when the mount answers."""
-    settings = {"config": config_to_json(config), "options": list(options), "foreground": foreground}
+    settings = {
+        "config": config_to_json(config),
+        "options": list(options),
+        "foreground": foreground,
+        "owner": owner,
+    }
     receiver, sender = os.pipe()
     quiet = None if foreground else subprocess.DEVNULL
     process = subprocess.Popen(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from artfs.model.digest import Algorithm
 from artfs.registry.remembered import Health, RememberedRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from artfs.app.backends import Backends
     from artfs.cache.blocks import BlockCache
@@ -99,7 +99,8 @@ class Services:
 
         prover = Prover(self.store, BlockLists(self.config.cache_dir))
         remote = Remote(prover, self.cache, strict=self.config.verify == "strict")
-        return FollowingReader(Origins(self.store, self.references.open), prover, remote, self.targets)
+        origins = Origins(self.store, self.references.open, self.backends.open_file(self.store))
+        return FollowingReader(origins, prover, remote, self.targets)
 
     @cached_property
     def targets(self) -> Targets:
@@ -123,7 +124,8 @@ class Services:
 
         algorithm = Algorithm[self.config.algorithm]
         keep = None if self.store.local else self._keep
-        return Committer(self.registry, self.store, self.links(), self.config.threads, algorithm, on_step, keep)
+        open_target = self.backends.open_target(self.registry, self.store, self.open_index, on_step)
+        return Committer(self.registry, open_target, self.links(), self.config.threads, algorithm, on_step, keep)
 
     def links(self) -> Links:
         """Return what gives the meaning of symlinks and references."""
@@ -139,34 +141,22 @@ class Services:
 
         self.cache().adopt(cache_name(entry), path, entry.size, checksums)
 
-    def read_manifest(self, manifest: ManifestFile) -> Iterable[bytes]:
-        """Yield the bytes of a manifest, not proven yet."""
-        source = self.store.open(manifest.digest)
-        try:
-            offset = 0
-            while data := source.read(offset, 1 << 20):
-                yield bytes(data)
-                offset += len(data)
-        finally:
-            source.close()
-
     def open_index(self, version: Version) -> ManifestIndex:
         """Return the index of a version; NotFoundError if its manifest is missing. Blocks."""
-        return self._open(version.manifest)
+        return self._open(version.manifest, version.id)
 
     def _open_base(self, base: Base) -> ManifestIndex:
-        return self._open(base.manifest)
+        return self._open(base.manifest, base.version_id)
 
-    def _open(self, manifest: ManifestFile) -> ManifestIndex:
-        def read() -> Iterable[bytes]:
-            return self.read_manifest(manifest)
-
+    def _open(self, manifest: ManifestFile, version_id: str) -> ManifestIndex:
+        read = partial(self.backends.read_manifest, self.store, manifest, version_id)
         try:
-            return self.indexes.open(manifest.digest, manifest.size, read)
+            return self.indexes.open(manifest.digest, manifest.size, read, version_id)
         except IntegrityError:
             if self.store.local:
                 raise
-            return self.indexes.open(manifest.digest, manifest.size, read)  # it may have been damaged on its way
+            # It may have been damaged on its way.
+            return self.indexes.open(manifest.digest, manifest.size, read, version_id)
 
     def close(self) -> None:
         """Give everything back."""

@@ -50,8 +50,9 @@ class Node(NamedTuple):
 class ManifestIndex:
     """The tree of one manifest. Methods read local disk, mostly out of its page cache, and never wait for anything else."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, home: str | None = None) -> None:
         self._path = path
+        self._home = home
         self._prove()
         self._database = self._connect()
         totals = cast("list[tuple[int, int, int]]", self._rows("SELECT files, size, root_dirs FROM totals"))
@@ -140,7 +141,7 @@ class ManifestIndex:
         rows = self._rows(query, number)
         if not rows:
             raise NotFoundError(f"index {self._path.name} has no file {number}")
-        return _make_entry(self.path(number), rows[0])
+        return self._make_entry(self.path(number), rows[0])
 
     def entries(self, under: int = 0) -> Iterator[Entry]:
         """Yield the entries at or below a node, a directory at a time in name order. Uses a connection of its own."""
@@ -159,18 +160,17 @@ class ManifestIndex:
                     if is_dir:
                         below.append((child, join(directory, name)))
                     else:
-                        yield _make_entry(join(directory, name), fields)
+                        yield self._make_entry(join(directory, name), fields)
                 pending.extend(reversed(below))
         except sqlite3.DatabaseError as error:
             raise IntegrityError(f"index {self._path.name} is damaged: {error}") from error
         finally:
             database.close()
 
-
-def _make_entry(path: str, fields: Iterable[object]) -> Entry:
-    digest, size, ref, birth, extra = fields
-    # The path was parsed when the manifest was compiled.
-    return Entry(EntryPath(path), digest, size, ref, birth, json.loads(extra) if extra else {})  # type: ignore[arg-type]
+    def _make_entry(self, path: str, fields: Iterable[object]) -> Entry:
+        digest, size, ref, birth, extra = fields
+        # The path was parsed when the manifest was compiled.
+        return Entry(EntryPath(path), digest, size, ref, birth, json.loads(extra) if extra else {}, self._home)  # type: ignore[arg-type]
 
 
 class Indexes:
@@ -190,8 +190,12 @@ class Indexes:
                 self._open[manifest] = index  # the newest comes last
             return index
 
-    def open(self, manifest: Digest, size: int, read: Callable[[], Iterable[bytes]]) -> ManifestIndex:
+    def open(
+        self, manifest: Digest, size: int, read: Callable[[], Iterable[bytes]], home: str | None = None
+    ) -> ManifestIndex:
         """Return the index of a manifest of ``size`` bytes, compiling it out of ``read()`` if it is not there. Blocks.
+
+        ``home`` is the id of a version that has this manifest: the `home` of its entries.
 
         A damaged index file is a miss. Raises what `compile_index` and ``read`` raise.
         """
@@ -200,7 +204,7 @@ class Indexes:
         with lock:
             index = self.get(manifest)
             if index is None:
-                index = self._load(manifest, size, read)
+                index = self._load(manifest, size, read, home)
                 with self._lock:
                     self._open[manifest] = index
                     while len(self._open) > _OPEN_INDEXES:
@@ -209,12 +213,14 @@ class Indexes:
             self._compiling.pop(manifest, None)
         return index
 
-    def _load(self, manifest: Digest, size: int, read: Callable[[], Iterable[bytes]]) -> ManifestIndex:
+    def _load(
+        self, manifest: Digest, size: int, read: Callable[[], Iterable[bytes]], home: str | None
+    ) -> ManifestIndex:
         path = self._directory / f"{manifest.hex}.sqlite"
         if path.exists():
             try:
-                return ManifestIndex(path)
+                return ManifestIndex(path, home)
             except (IntegrityError, NotFoundError):
                 path.unlink(missing_ok=True)
         compile_index(manifest, size, read(), path)
-        return ManifestIndex(path)
+        return ManifestIndex(path, home)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from artfs.cli.options import json_option, print_json, with_config
+from artfs.cli.options import default_entity, json_option, print_json, with_config
 
 if TYPE_CHECKING:
     from artfs.config import Config
@@ -25,7 +25,7 @@ def command(config: Config, ref: str, aliases: tuple[str, ...], remove: bool, as
     from artfs.model.names import parse_alias, parse_artifact_ref, version_name
 
     names = [parse_alias(alias) for alias in aliases]
-    parsed = parse_artifact_ref(ref, config.entity)
+    parsed = parse_artifact_ref(ref, default_entity(config))
     with open_services(config) as services:
         registry = services.registry
         version = registry.version(parsed)

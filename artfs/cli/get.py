@@ -35,7 +35,7 @@ def command(config: Config, ref: str, directory: str, force: bool) -> None:
     from artfs.staging.progress import Progress
 
     with open_services(config) as services:
-        version = services.registry.version(parse_artifact_ref(ref, config.entity))
+        version = services.registry.version(parse_artifact_ref(ref, services.registry.default_entity))
         index, progress = services.open_index(version), Progress()
         progress.begin("writing", index.file_count, index.size)
         with watching(progress):

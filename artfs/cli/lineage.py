@@ -61,7 +61,7 @@ def command(
     both = up == down
     directions = tuple(way for way, wanted in ((Direction.UP, up), (Direction.DOWN, down)) if wanted or both)
     with open_services(config) as services:
-        root = _root(services.registry, ref, config.entity)
+        root = _root(services.registry, ref, services.registry.default_entity)
         lineage = trace(services.registry, root, directions=directions, depth=depth)
     if any(gap.reason is Reason.SIZE for gap in lineage.gaps):
         warn(

@@ -46,6 +46,16 @@ def with_config(command: F) -> F:
     return wrapped  # type: ignore[return-value]
 
 
+def default_entity(config: Config) -> str:
+    """Return the entity of references that name none. A W&B server is asked for it, where the settings do not say."""
+    from artfs.app.services import open_services
+
+    if config.entity:
+        return config.entity
+    with open_services(config) as services:
+        return services.registry.default_entity
+
+
 def print_json(value: object) -> None:
     """Print a value as JSON on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))

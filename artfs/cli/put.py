@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from artfs.cli.options import content_options, json_option, parse_metadata_option, print_json, warn, with_config
+from artfs.cli.options import (
+    content_options,
+    default_entity,
+    json_option,
+    parse_metadata_option,
+    print_json,
+    warn,
+    with_config,
+)
 from artfs.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -54,7 +62,7 @@ def command(
     from artfs.staging.journal import Journal
     from artfs.staging.progress import Progress
 
-    parsed = parse_artifact_ref(ref, config.entity)
+    parsed = parse_artifact_ref(ref, default_entity(config))
     names = [parse_alias(alias) for alias in (*aliases, *([] if parsed.alias == LATEST else [parsed.alias]))]
     collection = parsed.collection
     parse_collection(collection.collection)

@@ -25,7 +25,7 @@ def command(config: Config, ref: str, delete_aliases: bool, yes: bool) -> None:
     from artfs.model.names import parse_artifact_ref, version_name
 
     with open_services(config) as services:
-        version = services.registry.version(parse_artifact_ref(ref, config.entity))
+        version = services.registry.version(parse_artifact_ref(ref, services.registry.default_entity))
         name = f"{version.collection}:{version_name(version.index)}"
         if not yes and sys.stdin.isatty():
             click.confirm(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from artfs.cli.options import given_settings, load_json_option, warn, with_config
+from artfs.cli.options import default_entity, given_settings, load_json_option, warn, with_config
 from artfs.cli.umask import USER_UMASK
 from artfs.errors import ArtfsError, InvalidInputError, NotFoundError
 
@@ -86,7 +86,7 @@ def _describe(
     identifier = new_run_id() if run_id is None else parse_run_id(run_id)
     return RunInfo(
         id=identifier,
-        entity=parse_entity(config.entity),
+        entity=parse_entity(default_entity(config)),
         project=default_project(os.environ) if project is None else parse_project(project),
         name=name or identifier,
         job_type=job_type,

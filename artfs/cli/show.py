@@ -25,7 +25,7 @@ def command(config: Config, ref: str, as_json: bool) -> None:
 
     with open_services(config) as services:
         registry = services.registry
-        version = registry.version(parse_artifact_ref(ref, config.entity))
+        version = registry.version(parse_artifact_ref(ref, registry.default_entity))
         summary = version_summary(version, registry.logged_by(version.id), registry.used_by(version.id))
     if as_json:
         print_json(summary)

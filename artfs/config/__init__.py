@@ -30,10 +30,11 @@ _USER_LENGTH = 60  # characters: not too many bytes for a name in any script
 class Config:
     """The settings of one run.
 
-    ``registry`` and ``store`` are URLs. ``metadata_ttl`` is in seconds. ``reference_roots`` are the directories under which ``file://``
-    references are served to other users (``allow_other``). ``cache_size`` is the most that the block cache may hold, ``cache_free`` what it
-    leaves free on its disk (bytes). ``verify`` is ``strict`` if no byte may be served before the whole file is proven.
-    ``metadata_addresses`` lets HTTP references lead to link-local addresses.
+    ``registry`` and ``store`` are URLs. ``entity`` is empty where the registry, a W&B server, says which it is. ``metadata_ttl`` is in
+    seconds. ``reference_roots`` are the directories under which ``file://`` references are served to other users (``allow_other``).
+    ``cache_size`` is the most that the block cache may hold, ``cache_free`` what it leaves free on its disk (bytes). ``verify`` is
+    ``strict`` if no byte may be served before the whole file is proven. ``metadata_addresses`` lets HTTP references lead to link-local
+    addresses.
     """
 
     registry: str
@@ -79,7 +80,7 @@ def _complete(values: dict[str, object]) -> Config:
     defaults: dict[str, object] = {
         "registry": f"sqlite:///{quote_from_bytes(bytes(data / 'registry.sqlite'))}",
         "store": (data / "store").as_uri(),
-        "entity": _user_name(),
+        "entity": "" if str(values.get("registry")).lower().startswith(("http://", "https://")) else _user_name(),
         "metadata_ttl": 1.0,
         "threads": max(1, len(os.sched_getaffinity(0))),
         "algorithm": "MD5",
@@ -138,4 +139,4 @@ def config_to_json(config: Config) -> dict[str, object]:
 
 def config_from_json(values: Mapping[str, object]) -> Config:
     """Return the settings that `config_to_json` wrote."""
-    return _complete({name: parse_setting(name, value, name) for name, value in values.items()})
+    return _complete({name: parse_setting(name, value, name) for name, value in values.items() if value != ""})

@@ -31,11 +31,20 @@ class Opened:
 
 
 class Origins:
-    """The sources of entries. Thread-safe. ``open_reference`` opens a reference as a source, or refuses it."""
+    """The sources of entries. Thread-safe. ``open_reference`` opens a reference as a source, or refuses it.
 
-    def __init__(self, store: BlobStore, open_reference: Callable[[Entry], Source]) -> None:
+    ``open_file`` opens a file of a version; by default the blob of the store that has its digest.
+    """
+
+    def __init__(
+        self,
+        store: BlobStore,
+        open_reference: Callable[[Entry], Source],
+        open_file: Callable[[Entry], Source] | None = None,
+    ) -> None:
         self._store = store
         self._open_reference = open_reference
+        self._open_file = open_file or (lambda entry: store.open(entry.blob))
         self._lock = threading.Lock()
         self._opened: LRUCache[tuple[ContentKey, str | None], Opened] = LRUCache(_OPEN_SOURCES)
 
@@ -66,7 +75,7 @@ class Origins:
         """Return the source of an entry, opening it if it is not; NotFoundError and what else opening it raises. May block."""
         found = self.opened(entry)
         if found is None:
-            source = self._store.open(entry.blob) if entry.ref is None else self._open_reference(entry)
+            source = self._open_file(entry) if entry.ref is None else self._open_reference(entry)
             found = Opened(source)
             with self._lock:
                 self._opened[content_key(entry), entry.ref] = found

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
+OF_MANIFEST = "manifest"
+"""The key of ``extra`` by which an entry that was made up for a manifest, to read it like a file, says so (with ``home``)."""
+
 MAX_SIZE = 1 << 53
 """Sizes above this are absurd (8 PiB), and not exact in every JSON reader."""
 
@@ -27,7 +30,8 @@ class Entry:
     """One file of a version.
 
     ``digest`` is the base64 of the content's digest for files, and an opaque string (an ETag, a URI) for most references.
-    ``size`` is in bytes; 0 when a reference's size is not known.
+    ``size`` is in bytes; 0 when a reference's size is not known. ``home`` is no part of the manifest: it is the id of a version that has
+    the entry, for stores that give files by version.
     """
 
     path: EntryPath
@@ -36,6 +40,7 @@ class Entry:
     ref: str | None = None
     birth_artifact_id: str | None = None
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
+    home: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.size, int) or isinstance(self.size, bool) or not 0 <= self.size <= MAX_SIZE:

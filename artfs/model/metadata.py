@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from artfs.model.entry import JsonValue
 
 MAX_KEYS = 100
+_MAX_BITS = 14_000  # of a number: Python refuses to write or read more than 4300 digits
 
 
 def parse_metadata(value: object) -> dict[str, JsonValue]:
@@ -76,7 +77,11 @@ def _key(key: object) -> str:
 
 def _parse(value: object, where: str) -> JsonValue:
     match value:
-        case None | bool() | int():
+        case None | bool():
+            return value
+        case int():
+            if value.bit_length() > _MAX_BITS:
+                raise InvalidInputError(f"metadata {where!r} has thousands of digits, which nothing can read again")
             return value
         case str():
             value.encode()

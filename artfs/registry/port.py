@@ -193,7 +193,7 @@ class CollectionListing:
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """What a commit asks a registry to record. ``client_id`` names the commit: the same id is the same version."""
+    """What a commit asks a registry to record; the same ``client_id`` is the same version. ``run`` is ``entity/project/id``."""
 
     client_id: str
     collection: CollectionRef
@@ -204,11 +204,13 @@ class NewVersion:
     file_count: int
     description: str | None = None
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A version index that belongs to one commit.
+    """A version that belongs to one commit. ``index`` is -1 where the registry gives it with the publication only.
 
     ``existing``: nothing is left to commit, the version is COMMITTED. ``own``: by this commit, earlier; else it has the same content.
     """

@@ -136,8 +136,11 @@ class RememberedRegistry:
 
     @property
     def default_entity(self) -> str:
-        """The entity of references that name none."""
-        return self._default_entity
+        """The entity of references that name none: that of the settings, or what the registry says."""
+        return (
+            self._default_entity
+            or self._read("default_entity", lambda registry: [registry.default_entity], codec.decode_names)[0]
+        )
 
     def health(self) -> Health:
         """Say whether the registry answered when it was last asked."""

@@ -1,10 +1,9 @@
 """Commit: make a draft a version.
 
-The steps: scan, hash, reserve, bind, adopt, store the manifest, publish, discard. `freeze` journals the commit before the
-first of them; `run` may be repeated after a crash at any point, because every step is idempotent: hashes are remembered, a
-reservation belongs to the draft's id, a file that has become a blob is bound to its entry first, publishing again finds
-the version published. The run that the journal names is recorded when there is a version, and the draft is removed last, by one
-rename.
+The steps: scan, hash, reserve, store the files, store the manifest (both in `artfs.staging.target`), publish, discard. `freeze` journals
+the commit before the first of them; `run` may be repeated after a crash at any point, because every step is idempotent: hashes are
+remembered, a reservation belongs to the commit's name, what is stored is not stored again, publishing again finds the version published.
+The run that the journal names is recorded when there is a version, and the draft is removed last, by one rename.
 Blobs come before the manifest, the manifest before the version: who sees a version can read all of it.
 """
 
@@ -17,19 +16,17 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artfs.errors import ArtfsError, BusyError, InvalidInputError, UnreachableError
+from artfs.errors import ArtfsError, InvalidInputError, UnreachableError
 from artfs.model.digest import Algorithm, Digest
-from artfs.model.manifest import encode_manifest
 from artfs.model.names import LATEST, parse_alias, version_name
 from artfs.model.paths import EntryPath, parse_entry_path
 from artfs.model.runs import run_or_none
-from artfs.registry.port import ManifestFile, NewVersion, VersionChange
+from artfs.registry.port import NewVersion, VersionChange
 from artfs.staging.gathered import Gathered, check
-from artfs.staging.hashing import Hashed, hash_files, unchanged
+from artfs.staging.hashing import Hashed, hash_files
 from artfs.staging.journal import Journal
 from artfs.staging.progress import CommitInterrupted
 from artfs.staging.scan import scan
-from artfs.staging.upload import upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,9 +38,7 @@ if TYPE_CHECKING:
     from artfs.staging.links import Links
     from artfs.staging.progress import Progress
     from artfs.staging.scan import Scan
-    from artfs.storage.port import BlobStore
-
-_BIND_BATCH = 4096
+    from artfs.staging.target import OpenTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +62,15 @@ class _Content:
 
 
 class Committer:
-    """Makes drafts versions. ``on_step`` is told the name of each step when it is done."""
+    """Makes drafts versions. ``open_target`` says where their files and manifests go.
+
+    ``on_step`` is told the name of each step when it is done.
+    """
 
     def __init__(
         self,
         registry: Registry,
-        store: BlobStore,
+        open_target: OpenTarget,
         links: Links,
         threads: int,
         algorithm: Algorithm = Algorithm.MD5,
@@ -80,7 +78,7 @@ class Committer:
         keep: Callable[[Entry, Path, Sequence[bytes]], None] | None = None,
     ) -> None:
         self._registry = registry
-        self._store = store
+        self._open_target = open_target
         self._links = links
         self._threads = threads
         self._algorithm = algorithm
@@ -147,33 +145,39 @@ class Committer:
         description = draft.description if journal.description is None else journal.description
         metadata = draft.metadata if journal.metadata is None else journal.metadata
         content = self._gather(draft, entries, progress, may_be_empty=journal.empty)
-        reservation = self._registry.reserve(
-            NewVersion(
-                client_id=journal.client_id,
-                collection=draft.collection,
-                type=draft.type if journal.type is None else journal.type,
-                digest=content.totals.digest,
-                algorithm=self._algorithm,
-                size=content.totals.size,
-                file_count=content.totals.count,
-                description=description,
-                metadata=metadata,
-            )
+        new = NewVersion(
+            client_id=journal.client_id,
+            collection=draft.collection,
+            type=draft.type if journal.type is None else journal.type,
+            digest=content.totals.digest,
+            algorithm=self._algorithm,
+            size=content.totals.size,
+            file_count=content.totals.count,
+            description=description,
+            metadata=metadata,
+            aliases=journal.aliases,
+            run=journal.run,
         )
+        reservation = self._registry.reserve(new)
+        if not reservation.existing and journal.reserved != reservation.id:
+            journal = dataclasses.replace(journal, reserved=reservation.id)
+            journal.save(draft)
         self._on_step("reserved")
         warnings = content.warnings
         ref = draft.collection.at(version_name(reservation.index))
         if (
             reservation.own and reservation.existing
         ):  # published before a crash, with its aliases, which may have moved since
-            version, created = self._registry.version(ref), True
+            version = self._registry.version(ref)
+            created = version.id == journal.reserved
         elif reservation.existing:
             aliases = journal.aliases
             version = self._registry.add_aliases(ref, aliases) if aliases else self._registry.version(ref)
             created = False
         else:
-            self._store_files(draft, content.hashed, progress)
-            manifest = self._store_manifest(entries)
+            target = self._open_target(draft, new, reservation)
+            target.store_files(draft, content.hashed, progress)
+            manifest = target.store_manifest(entries)
             progress.begin("publishing")
             version = self._registry.publish(journal.client_id, manifest, journal.aliases)
             created = version.id == reservation.id
@@ -256,13 +260,6 @@ class Committer:
                 entries.add(entry)
         return copies
 
-    def _store_files(self, draft: Draft, hashed: Sequence[Hashed], progress: Progress) -> None:
-        if self._store.local:
-            self._adopt(draft, hashed, progress)
-        else:
-            upload(draft, hashed, self._store, progress)
-            self._on_step("adopted")
-
     def _keep_files(self, draft: Draft, hashed: Sequence[Hashed]) -> None:
         """Hand the files over that are in a store elsewhere by now, so that this machine need not fetch what it has just had."""
         if self._keep is None:
@@ -273,34 +270,3 @@ class Committer:
                 with contextlib.suppress(OSError):  # then it is fetched
                     checksums = [one.blocks[at : at + 32] for at in range(0, len(one.blocks), 32)]
                     self._keep(one.entry, path, checksums or [Digest.of(path.read_bytes(), Algorithm.BLAKE3).raw])
-
-    def _adopt(self, draft: Draft, hashed: Sequence[Hashed], progress: Progress) -> None:
-        """Move the files of the draft into the store. Each is bound to its entry before it leaves."""
-        progress.begin("storing", len(hashed), sum(one.item.size for one in hashed))
-        for start in range(0, len(hashed), _BIND_BATCH):
-            batch = hashed[start : start + _BIND_BATCH]
-            draft.tree.bind((one.item.path, one.entry, one.item.mode, one.item.mtime_ns) for one in batch)
-            self._on_step("bound")
-            for one in batch:
-                self._adopt_file(draft, one)
-                progress.advance(1, one.item.size)
-        self._on_step("adopted")
-
-    def _adopt_file(self, draft: Draft, one: Hashed) -> None:
-        if not unchanged(draft, one.item):
-            raise BusyError(f"{one.item.path} has changed while it was being committed", hint="try again")
-        block_list = one.entry.block_list
-        if block_list is not None:
-            self._store.write(block_list, [one.blocks])
-        self._store.adopt(one.entry.blob, Path(draft.tree.local_path(one.item.path)))
-
-    def _store_manifest(self, entries: Gathered) -> ManifestFile:
-        hasher, size = Algorithm.MD5.hasher(), 0
-        for piece in encode_manifest(entries):
-            hasher.update(piece)
-            size += len(piece)
-        digest = Digest(Algorithm.MD5, hasher.digest())
-        self._store.write(digest, encode_manifest(entries))
-        self._store.sync()
-        self._on_step("stored")
-        return ManifestFile(digest, size)

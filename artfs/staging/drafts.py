@@ -367,9 +367,12 @@ class Drafts:
             self._owned.pop(draft.id, None)
 
     def close(self) -> None:
-        """Let go of all drafts."""
+        """Let go of all drafts. What is the work of one command, and was not frozen, is rubbish: it is removed."""
         for draft in self.owned():
             self._drop(draft)
+            with contextlib.suppress(ArtfsError, OSError):  # else the next one to take it over does it
+                if not draft.is_gone and draft.transient and draft.database.get(JOURNAL_KEY) is None:
+                    draft.discard()
             draft.release()
 
 

@@ -45,6 +45,7 @@ CREATE TABLE entries (
     ref    TEXT,
     birth  TEXT,
     extra  TEXT,              -- JSON
+    home   TEXT,
     PRIMARY KEY (path, number)
 ) WITHOUT ROWID;
 """
@@ -107,12 +108,12 @@ class Gathered:
     def _spill(self, database: sqlite3.Connection) -> None:
         rows = (
             (entry.path, number, entry.digest, entry.size, entry.ref, entry.birth_artifact_id,
-             _dumps(entry.extra) if entry.extra else None)
+             _dumps(entry.extra) if entry.extra else None, entry.home)
             for number, entry in enumerate(self._entries, self._spilled)
         )  # fmt: skip
         with self._converted():
             database.execute("BEGIN")
-            database.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            database.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
             database.execute("COMMIT")
         self._spilled += len(self._entries)
         self._entries.clear()
@@ -126,8 +127,9 @@ class Gathered:
         return heapq.merge(own, stored) if own else stored
 
     def _stored(self, database: sqlite3.Connection) -> Iterator[Entry]:
-        for path, digest, size, ref, birth, extra in self._rows(database, "path, digest, size, ref, birth, extra"):
-            yield Entry(path, digest, size, ref, birth, _scan(extra)[0] if extra else {})
+        columns = "path, digest, size, ref, birth, extra, home"
+        for path, digest, size, ref, birth, extra, home in self._rows(database, columns):
+            yield Entry(path, digest, size, ref, birth, _scan(extra)[0] if extra else {}, home)
 
     def _rows(self, database: sqlite3.Connection, columns: str) -> Iterator[Any]:
         with self._converted():

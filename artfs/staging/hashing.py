@@ -19,13 +19,13 @@ from artfs.model.digest import Algorithm, Digest
 from artfs.model.entry import BLOCK_SIZE, Entry, file_extra
 from artfs.model.manifest import decode_entry, encode_entry
 from artfs.model.paths import parse_entry_path
-from artfs.staging.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from artfs.staging.drafts import Draft
     from artfs.staging.items import Item
+    from artfs.staging.progress import Progress
 
 _BATCH_FILES = 256  # files in one task of a thread
 _BATCH_BYTES = 64 << 20  # bytes after which a task is given out
@@ -176,10 +176,10 @@ def _load(draft: Draft) -> dict[str, tuple[tuple[int, ...], Entry, bytes]]:
     }
 
 
-def hash_one(draft: Draft, item: Item, algorithm: Algorithm) -> Hashed:
+def hash_one(draft: Draft, item: Item, algorithm: Algorithm, progress: Progress) -> Hashed:
     """Return a file with its entry, which nobody remembers yet; see `hash_files`."""
     size = min(item.size, BLOCK_SIZE)
-    return _hash_file(draft, item, algorithm, Progress(), memoryview(bytearray(size)))
+    return _hash_file(draft, item, algorithm, progress, memoryview(bytearray(size)))
 
 
 def remember(draft: Draft, batch: Iterable[Hashed]) -> None:

@@ -3,7 +3,8 @@
 It says which aliases the version gets, under which name ``.commit/`` lists the commit, and what it records in place of what the
 draft says. ``run`` is the run that logs the version, as ``entity/project/id``;
 ``empty`` lets it have no files. ``client_id`` names the commit at the registry;
-``failed`` is the name of an earlier commit of the draft that failed, as long as something may still be reserved for it.
+``failed`` is the name of an earlier commit of the draft that failed, as long as something may still be reserved for it;
+``reserved`` is the id of the version that this commit makes, from its reservation on.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Journal:
     ttl_seconds: int | None = None
     empty: bool = False
     run: str | None = None
+    reserved: str | None = None
 
     @staticmethod
     def load(draft: Draft) -> Journal | None:
@@ -57,7 +59,7 @@ class Journal:
         failed = cast("str | None", draft.database.get(_LAST))
         client_id = uuid.uuid4().hex
         draft.database.set(_LAST, client_id)
-        replace(self, client_id=client_id, failed=failed).save(draft)
+        replace(self, client_id=client_id, failed=failed, reserved=None).save(draft)
 
     @staticmethod
     def clear(draft: Draft) -> None:

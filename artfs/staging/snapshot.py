@@ -99,6 +99,8 @@ def _error_of(error: OSError, source: Path) -> ArtfsError:
         return NoSpaceError(
             f"no space left to copy {source}", hint="the draft lies in the data directory: ARTFS_DATA_DIR"
         )
+    if error.errno == errno.ENOENT:
+        return NotFoundError(f"{source} is not there any more")
     if error.errno == errno.EACCES:
         return PermissionDeniedError(f"{source} cannot be read: permission denied")
     return UnreachableError(f"{source} cannot be copied: {error.strerror}")

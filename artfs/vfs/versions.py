@@ -17,7 +17,7 @@ from cachetools import LRUCache
 
 from artfs.content.siblings import Siblings
 from artfs.errors import NotFoundError, ReadOnlyError, VersionDeletedError
-from artfs.model.entry import Entry
+from artfs.model.entry import OF_MANIFEST, Entry
 from artfs.model.names import version_name
 from artfs.model.paths import EntryPath
 from artfs.registry.summary import version_summary
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from artfs.cache.index import Indexes, ManifestIndex, Node
     from artfs.content.pipeline import Pipeline
+    from artfs.model.entry import JsonValue
     from artfs.model.names import ArtifactRef, CollectionRef
     from artfs.registry.port import ManifestFile, Version, VersionInfo
     from artfs.vfs.catalog import Catalog
@@ -250,7 +251,8 @@ class Versions:
         manifest = mounted.manifest
         if manifest is None:
             manifest = (await self._catalog.version(mounted.ref)).manifest
-        return Entry(EntryPath("manifest.json"), manifest.digest.base64, manifest.size)
+        extra: dict[str, JsonValue] = {OF_MANIFEST: True}
+        return Entry(EntryPath("manifest.json"), manifest.digest.base64, manifest.size, extra=extra, home=mounted.id)
 
     # Loading ----------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from artfs.model.names import CollectionRef
 from artfs.staging.commit import Committer
 from artfs.staging.drafts import Base, Drafts
 from artfs.staging.links import Links
+from artfs.staging.target import StoreTarget
 from artfs.vfs.catalog import Catalog
 from artfs.vfs.commits import Commits
 from artfs.vfs.drafts import DraftTree
@@ -64,7 +65,10 @@ class World:
         self.versions = Versions(self.catalog, self.indexes, slots, self.pipeline, self.open_index, self.owner)
         self.staging = Drafts(self.root / "data/drafts", registry.id, lambda base: self._index(base.manifest))
         links = Links(registry, self.open_index, None, ["/mnt/artfs"])
-        self.committer = Committer(registry, store, links, 2, on_step=self._step)
+        def target(*_):
+            return StoreTarget(store, self._step)
+
+        self.committer = Committer(registry, target, links, 2, on_step=self._step)
         self.commits = Commits(
             self.staging, self.committer, self.catalog, self.kernel, lambda *place: self.namespace.place(*place), self.nursery
         )  # fmt: skip

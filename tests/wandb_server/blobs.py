@@ -45,6 +45,10 @@ class Content:
             kept[algorithm] = base64.b64encode(state.digest()).decode()
         return kept[algorithm]
 
+    def is_of(self, digest: str) -> bool:
+        """Return whether this is the base64 of one of the two digests."""
+        return digest == self.digest() or digest == self.digest("XXH128")
+
 
 class Memory(Content):
     """Bytes in memory."""

@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import json
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ class Logged(Request):
     operation: str = ""
     variables: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     received: int = 0  # bytes of the body
+    at: float = field(default_factory=time.monotonic, compare=False)  # when it had been read
     sent: list[int] = field(default_factory=list, compare=False, repr=False)  # bytes of each piece of the reply's body
     status: list[int] = field(default_factory=list, compare=False, repr=False)
 
@@ -139,9 +141,7 @@ class FaultList:
             return [
                 request
                 for request in self._requests
-                if method in (None, request.method)
-                and path in request.path
-                and operation in (None, request.operation)
+                if method in (None, request.method) and path in request.path and operation in (None, request.operation)
             ]
 
     def count(self, method: str | None = None, path: str = "", operation: str | None = None) -> int:

@@ -13,8 +13,8 @@ from typing import Any
 import graphql
 from graphql.execution import execute_sync
 
-from tests.wandb_server.models import Artifact, Collection, Refusal, Run
-from tests.wandb_server.resolvers import RESOLVERS, Context, read, snake, write  # noqa: F401 - they register themselves
+from tests.wandb_server.models import Artifact, Collection, RefusalError, Run
+from tests.wandb_server.resolvers import RESOLVERS, Context, change, read, snake, write  # noqa: F401 - they register themselves
 
 HERE = Path(__file__).parent
 FILES = ("schema.graphql", "schema_additions.graphql")
@@ -58,8 +58,10 @@ def build(missing: frozenset[str] = frozenset()) -> graphql.GraphQLSchema:
     tags = text[text.index("input CollectionTagsInput") :].splitlines()[0]
     for name in ALIASED_INPUTS:
         text += "\n" + tags.replace("CollectionTagsInput", name)
-    document = graphql.parse(text, no_location=True)
-    schema = graphql.build_ast_schema(_without(document, missing))
+    schema = graphql.build_schema(text, no_location=True)
+    for place in missing:
+        type_name, _, field_name = place.partition(".")
+        del schema.type_map[type_name].fields[field_name]
     for type_name, field_name in RESOLVERS:
         if f"{type_name}.{field_name}" not in missing:
             schema.type_map[type_name].fields[field_name].resolve = RESOLVERS[type_name, field_name]
@@ -78,14 +80,6 @@ def build(missing: frozenset[str] = frozenset()) -> graphql.GraphQLSchema:
 
 def _required(schema, name):
     return graphql.GraphQLNonNull(schema.type_map[name])
-
-
-def _without(document, missing):
-    """Return the document without the fields that are missing."""
-    for node in document.definitions:
-        if fields := getattr(node, "fields", None):
-            node.fields = tuple(one for one in fields if f"{node.name.value}.{one.name.value}" not in missing)
-    return document
 
 
 def _type_of(value, *_):
@@ -151,9 +145,11 @@ def execute(operation: Operation, context: Context) -> tuple[int, dict[str, Any]
     errors = []
     for error in result.errors:
         cause = error.original_error
-        if isinstance(cause, Refusal):
+        if isinstance(cause, RefusalError):
             status = cause.status
-        elif cause is not None:
-            context.bugs.append(cause)
+        elif error.path is None:
+            context.invalid = True
+        else:
+            context.bugs.append(cause or error)
         errors.append({"message": error.message, "path": error.path})
     return status, {"data": None, "errors": errors}

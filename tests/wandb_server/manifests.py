@@ -10,7 +10,7 @@ import json
 import xxhash
 
 from tests.wandb_server.blobs import Memory
-from tests.wandb_server.models import Artifact, Entry, Manifest, Refusal
+from tests.wandb_server.models import Artifact, Entry, Manifest, RefusalError
 from tests.wandb_server.state import State
 
 NAMES = {
@@ -57,7 +57,7 @@ def parse(data: bytes) -> tuple[dict[str, Entry], str]:
     try:
         whole = json.loads(data)
         if whole["version"] != 1 or whole["storagePolicy"] != "wandb-storage-policy-v1":
-            raise Refusal("manifest of another version or policy")
+            raise RefusalError("manifest of another version or policy")
         layout = (whole.get("storagePolicyConfig") or {}).get("storageLayout", "V1")
         entries = {}
         for path, found in whole["contents"].items():
@@ -70,9 +70,9 @@ def parse(data: bytes) -> tuple[dict[str, Entry], str]:
                 found.get("extra") or {},
             )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refusal(f"invalid manifest: {error!r}") from error
+        raise RefusalError(f"invalid manifest: {error!r}") from error
     if layout not in ("V1", "V2"):
-        raise Refusal(f"invalid storage layout: {layout!r}")
+        raise RefusalError(f"invalid storage layout: {layout!r}")
     return entries, layout
 
 
@@ -81,15 +81,15 @@ def commit(state: State, artifact: Artifact) -> None:
     if artifact.state == "COMMITTED":
         return
     if artifact.state != "PENDING":
-        raise Refusal(f"the artifact is {artifact.state}")
+        raise RefusalError(f"the artifact is {artifact.state}")
     uploaded = [manifest for manifest in artifact.manifests if state.bucket.get(manifest.key)]
     if not uploaded:
-        raise Refusal("the artifact has no manifest")
+        raise RefusalError("the artifact has no manifest")
     last = uploaded[-1]
     entries, layout = _parsed(state, last)
     if last.type == "FULL":
         if digest_of(entries, artifact.digest_algorithm) != artifact.digest:
-            raise Refusal(f"the manifest does not have the artifact's digest {artifact.digest}")
+            raise RefusalError(f"the manifest does not have the artifact's digest {artifact.digest}")
     else:
         merged = _base_entries(state, last)
         for manifest in uploaded if last.type == "PATCH" else [last]:
@@ -97,18 +97,24 @@ def commit(state: State, artifact: Artifact) -> None:
         entries = merged
         artifact.digest = digest_of(entries, artifact.digest_algorithm)
     check_stored(state, artifact, entries, layout)
-    finish(state, artifact, entries, layout)
+    finish(state, artifact, entries, layout, layout)
 
 
-def finish(state: State, artifact: Artifact, entries: dict[str, Entry], layout: str) -> None:
-    """Set what a committed artifact has, and the manifest that is downloaded: always a full one (inferred)."""
+def finish(
+    state: State, artifact: Artifact, entries: dict[str, Entry], layout: str, written_layout: str | None = None
+) -> None:
+    """Set what a committed artifact has, and the manifest that is downloaded: always a full one (inferred).
+
+    ``written_layout``: what a manifest made here says; None leaves it out, which means V1.
+    """
     artifact.entries = dict(sorted(entries.items()))
     artifact.layout = layout
     artifact.size = sum(entry.size for entry in entries.values())
     artifact.storage_bytes = sum(entry.size for entry in entries.values() if not entry.ref)
     last = artifact.manifests[-1] if artifact.manifests else None
     if last is None or last.type != "FULL" or not state.bucket.get(last.key):
-        artifact.current_manifest = store_manifest(state, artifact, render(entries, layout, artifact.storage_region))
+        data = render(artifact.entries, written_layout, artifact.storage_region)
+        artifact.current_manifest = store_manifest(state, artifact, data)
     else:
         artifact.current_manifest = last
     state.activate(artifact)
@@ -126,21 +132,21 @@ def check_stored(state: State, artifact: Artifact, entries: dict[str, Entry], la
     """Refuse entries whose bytes are not there, or that name a birth artifact which did not bring them."""
     for path, entry in entries.items():
         if path.startswith("/") or ".." in path.split("/") or not path:
-            raise Refusal(f"invalid path: {path!r}")
+            raise RefusalError(f"invalid path: {path!r}")
         if entry.ref:
             continue
         key = state.has(artifact.entity, entry.digest, entry.birth if layout == "V2" else None)
         if key is None:
-            raise Refusal(f"the bytes of {path!r} ({entry.digest}, born in {entry.birth}) were not uploaded")
+            raise RefusalError(f"the bytes of {path!r} ({entry.digest}, born in {entry.birth}) were not uploaded")
         size = state.bucket.objects[key].content.size
         if size != entry.size:
-            raise Refusal(f"{path!r} has {size} bytes, not {entry.size}")
+            raise RefusalError(f"{path!r} has {size} bytes, not {entry.size}")
 
 
 def _parsed(state: State, manifest: Manifest) -> tuple[dict[str, Entry], str]:
     stored = state.bucket.objects[manifest.key]
     if manifest.digest and stored.content.digest() != manifest.digest:
-        raise Refusal("the manifest does not have the digest that was announced")
+        raise RefusalError("the manifest does not have the digest that was announced")
     return parse(stored.content.read(0, stored.content.size))
 
 

@@ -28,7 +28,7 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """The server does not do what it was asked. 4xx, as the SDK repeats all others for minutes."""
 
     def __init__(self, message: str, status: int = 400) -> None:
@@ -36,7 +36,7 @@ class Refusal(Exception):
         self.status = status
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Node:
     """The base: an id of the kind that the class names, and two times."""
 
@@ -50,8 +50,11 @@ class Node:
     def touch(self) -> None:
         self.updated_at = now()
 
+    def __repr__(self) -> str:
+        return f"<{base64.b64decode(self.id).decode()} {getattr(self, 'name', '')}>"
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, repr=False)
 class Organization(Node):
     """Its registries are projects of the entity that bears ``entity_name``."""
 
@@ -59,7 +62,7 @@ class Organization(Node):
     entity_name: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class User(Node):
     """The one who holds the key."""
 
@@ -77,7 +80,7 @@ class User(Node):
         return self.username
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Entity(Node):
     """A user's or a team's place, or that of an organization's registries."""
 
@@ -88,7 +91,7 @@ class Entity(Node):
     projects: dict[str, Project] = field(default_factory=dict)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Project(Node):
     name: str
     entity: Entity
@@ -96,6 +99,9 @@ class Project(Node):
     description: str = ""
     protected_aliases: set[str] = field(default_factory=set)
     default_ttl: int | None = None
+    is_benchmark: bool = False
+    access: str = "PRIVATE"
+    allow_all_artifact_types_in_registry: bool = True
     types: dict[str, ArtifactType] = field(default_factory=dict)
     collections: dict[str, Collection] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
@@ -109,14 +115,14 @@ class Project(Node):
         return base64.b64encode(f"ProjectInternalId:{number_of(self.id)}".encode()).decode()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class ArtifactType(Node):
     name: str
     project: Project
     description: str = ""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Run(Node):
     name: str
     project: Project
@@ -139,12 +145,12 @@ class Run(Node):
     events_line_count: int = 0
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Tag(Node):
     name: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Collection(Node):
     """A sequence, where versions are logged, or a portfolio, where they are linked."""
 
@@ -158,6 +164,7 @@ class Collection(Node):
     tags: dict[str, Tag] = field(default_factory=dict)
     members: dict[int, Membership] = field(default_factory=dict)  # by version index; what is deleted leaves a gap
     by_artifact: dict[str, Membership] = field(default_factory=dict)
+    by_digest: dict[str, Membership] = field(default_factory=dict)
     aliases: dict[str, Alias] = field(default_factory=dict)
     next_index: int = 0
 
@@ -166,11 +173,12 @@ class Collection(Node):
         return self.type
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Membership(Node):
     collection: Collection
     artifact: Artifact
     version_index: int
+    named: dict[str, Alias] = field(default_factory=dict)
 
     @property
     def artifact_collection(self) -> Collection:
@@ -182,10 +190,10 @@ class Membership(Node):
 
     @property
     def aliases(self) -> list[Alias]:
-        return [alias for alias in self.collection.aliases.values() if alias.membership is self]
+        return list(self.named.values())
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Alias(Node):
     alias: str
     membership: Membership
@@ -203,7 +211,7 @@ class Alias(Node):
         return self.membership.collection.name
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Artifact(Node):
     sequence: Collection
     digest: str
@@ -254,7 +262,7 @@ class Entry:
         return "XXH128" if self.extra.get("alg") == "XXH128" else "MD5"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Manifest(Node):
     artifact: Artifact
     file_name: str

@@ -19,7 +19,7 @@ from tests.wandb_server.models import (
     Node,
     Organization,
     Project,
-    Refusal,
+    RefusalError,
     Run,
     Tag,
     User,
@@ -45,6 +45,7 @@ class State:
         self.stored: dict[tuple[str, str], dict[str, str]] = {}  # (entity, digest) -> {birth artifact id: key}
         self.promised: dict[str, tuple[str, list[str], str]] = {}  # key -> entity, digests, birth artifact id
         self.dedup = "sequence"
+        self.verify_multipart = True
         self.viewer = self.add(User("me", "me"))
         self.add_entity("me", user=self.viewer)
 
@@ -60,7 +61,7 @@ class State:
     def must(self, node_id: str | None, kind: type):
         """Return what has this id, or refuse."""
         if (found := self.node(node_id, kind)) is None:
-            raise Refusal(f"{kind.__name__} {node_id} not found", 404)
+            raise RefusalError(f"{kind.__name__} {node_id} not found", 404)
         return found
 
     def add_entity(self, name: str, organization=None, user=None) -> Entity:
@@ -76,19 +77,19 @@ class State:
     def must_project(self, entity: str | None, name: str | None) -> Project:
         """Return a project that may be written to."""
         if (found := self.project(entity, name)) is None:
-            raise Refusal(f"project {entity}/{name} not found", 404)
+            raise RefusalError(f"project {entity}/{name} not found", 404)
         if found.read_only:
-            raise Refusal(f"permission denied: project {entity}/{name} is read-only", 403)
+            raise RefusalError(f"permission denied: project {entity}/{name} is read-only", 403)
         return found
 
     def add_project(self, entity: str | None, name: str | None) -> tuple[Project, bool]:
         """Return a project, and whether it is new."""
         owner = self.entities.get(entity or self.viewer.entity)
         if owner is None:
-            raise Refusal(f"entity {entity} not found", 404)
+            raise RefusalError(f"entity {entity} not found", 404)
         name = name or "uncategorized"
         if len(name) > 128 or re.search(r"[/\\#?%:\r\n]", name):
-            raise Refusal(f"invalid project name: {name!r}")
+            raise RefusalError(f"invalid project name: {name!r}")
         if name in owner.projects:
             return owner.projects[name], False
         owner.projects[name] = self.add(Project(name, owner))
@@ -96,7 +97,7 @@ class State:
 
     def artifact_type(self, project: Project, name: str) -> ArtifactType:
         if len(name) > 128 or not TYPE_NAME.fullmatch(name):
-            raise Refusal(f"invalid artifact type name: {name!r}")
+            raise RefusalError(f"invalid artifact type name: {name!r}")
         if name not in project.types:
             project.types[name] = self.add(ArtifactType(name, project))
         return project.types[name]
@@ -106,13 +107,13 @@ class State:
         found = project.collections.get(name)
         if found is None:
             if not name or len(name) > 128 or "/" in name:
-                raise Refusal(f"invalid artifact collection name: {name!r}")
+                raise RefusalError(f"invalid artifact collection name: {name!r}")
             found = self.add(Collection(name, kind, self.artifact_type(project, type_name), project))
             project.collections[name] = found
         if found.kind != kind:
-            raise Refusal(f"collection {name!r} is a {found.kind}", 409)
+            raise RefusalError(f"collection {name!r} is a {found.kind}", 409)
         if found.type.name != type_name:
-            raise Refusal(f"collection {name!r} has type {found.type.name!r}, not {type_name!r}", 409)
+            raise RefusalError(f"collection {name!r} has type {found.type.name!r}, not {type_name!r}", 409)
         return found
 
     def remove_collection(self, collection: Collection) -> None:
@@ -131,8 +132,9 @@ class State:
             return collection.aliases[name].membership
         if version := VERSION.fullmatch(name):
             return collection.members.get(int(version[1]))
-        members = reversed(list(collection.members.values()))
-        return next((member for member in members if name in (member.commit_hash, member.artifact.digest)), None)
+        if name in collection.by_digest:
+            return collection.by_digest[name]
+        return next((member for member in collection.members.values() if name == member.commit_hash), None)
 
     def find_in_project(self, project: Project, name: str) -> Membership | None:
         """Return the member that "collection:alias" names. No alias: latest (inferred)."""
@@ -156,6 +158,7 @@ class State:
         collection.next_index += 1  # an index is never used again
         collection.members[member.version_index] = member
         collection.by_artifact[artifact.id] = member
+        collection.by_digest[artifact.digest] = member
         artifact.memberships.append(member)
         return member
 
@@ -164,32 +167,34 @@ class State:
         names = list(names)
         protected = member.collection.project.protected_aliases.intersection(names)
         if protected and not self.viewer.admin:
-            raise Refusal(f"permission denied: protected aliases {sorted(protected)}", 403)
+            raise RefusalError(f"permission denied: protected aliases {sorted(protected)}", 403)
         for name in names:
             if not name or len(name) > 128 or "/" in name or ":" in name:
-                raise Refusal(f"invalid alias: {name!r}")
+                raise RefusalError(f"invalid alias: {name!r}")
             if VERSION.fullmatch(name):
                 if int(name[1:]) != member.version_index:  # the server owns these (inferred: that it refuses)
-                    raise Refusal(f"alias {name!r} is reserved for a version")
+                    raise RefusalError(f"alias {name!r} is reserved for a version")
                 continue
             old = member.collection.aliases.get(name)
             if old is None or old.membership is not member:
-                member.collection.aliases[name] = self.add(Alias(name, member))
+                if old is not None:
+                    del old.membership.named[name]
+                member.collection.aliases[name] = member.named[name] = self.add(Alias(name, member))
         member.collection.touch()
 
     def remove_aliases(self, member: Membership, names: Iterable[str]) -> None:
         for name in list(names):
             if name in member.collection.project.protected_aliases and not self.viewer.admin:
-                raise Refusal(f"permission denied: protected alias {name!r}", 403)
+                raise RefusalError(f"permission denied: protected alias {name!r}", 403)
             alias = member.collection.aliases.get(name)
             if alias is None or alias.membership is not member:
-                raise Refusal(f"alias {name!r} is not one of this artifact")
-            del member.collection.aliases[name]
+                raise RefusalError(f"alias {name!r} is not one of this artifact")
+            del member.collection.aliases[name], member.named[name]
 
     def set_tags(self, tags: dict[str, Tag], add=(), remove=()) -> list[Tag]:
         for name in add:
             if len(name) > 128 or not TAG_NAME.fullmatch(name):
-                raise Refusal(f"invalid tag: {name!r}")
+                raise RefusalError(f"invalid tag: {name!r}")
             if name not in tags:
                 tags[name] = self.add(Tag(name))
         for name in remove:
@@ -210,7 +215,7 @@ class State:
     def link(self, artifact: Artifact, project: Project, name: str, aliases: Iterable[str] = ()) -> Membership:
         """Put an artifact into a portfolio. ``latest`` moves to what is new there (inferred)."""
         if artifact.state != "COMMITTED":
-            raise Refusal("only a committed artifact can be linked")
+            raise RefusalError("only a committed artifact can be linked")
         portfolio = self.collection(project, name, artifact.sequence.type.name, "PORTFOLIO")
         new = artifact.id not in portfolio.by_artifact
         member = self.join(portfolio, artifact)
@@ -220,10 +225,13 @@ class State:
     def unlink(self, member: Membership) -> None:
         """Take an artifact out of a collection, with its aliases there."""
         collection = member.collection
-        for name in [alias.alias for alias in member.aliases]:
+        for name in member.named:
             del collection.aliases[name]
+        member.named.clear()
         collection.members.pop(member.version_index, None)
         collection.by_artifact.pop(member.artifact.id, None)
+        if collection.by_digest.get(member.artifact.digest) is member:
+            del collection.by_digest[member.artifact.digest]
         if member in member.artifact.memberships:
             member.artifact.memberships.remove(member)
 

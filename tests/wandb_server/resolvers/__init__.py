@@ -1,11 +1,12 @@
-"""What the fields of the schema answer: ``read`` and ``files`` the queries, ``write`` the mutations.
+"""What the fields of the schema answer: ``read`` and ``files`` the queries, ``write`` and ``change`` the mutations.
 
 A field without a resolver here is the attribute of that name, in snake case.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field as dataclass_field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any
 
 from tests.wandb_server.signing import Signer
@@ -25,6 +26,7 @@ class Context:
     max_page_size: int
     default_page_size: int | None
     url_lifetime: float | None = None  # None: as the signer has it
+    invalid: bool = False  # whether the variables do not fit the schema
     bugs: list[BaseException] = dataclass_field(default_factory=list)  # errors of this double itself
 
 

@@ -1,11 +1,12 @@
 """The files of an artifact and their URLs. A reference's URL is the reference itself."""
+# ruff: noqa: N803 - the arguments are the schema's
 
 import base64
 import mimetypes
 import urllib.parse
 from dataclasses import dataclass
 
-from tests.wandb_server.models import Artifact, Collection, Entry, Manifest, Refusal
+from tests.wandb_server.models import Artifact, Collection, Entry, Manifest, RefusalError
 from tests.wandb_server.resolvers import Context, field
 from tests.wandb_server.resolvers.paging import connection
 
@@ -82,7 +83,7 @@ def key_of_entry(context: Context, artifact: Artifact, entry: Entry) -> str:
     birth = entry.birth if artifact.layout == "V2" else None
     key = context.state.has(artifact.entity, entry.digest, birth)
     if key is None:
-        raise Refusal(f"the bytes of {entry.path!r} are gone", 404)
+        raise RefusalError(f"the bytes of {entry.path!r} are gone", 404)
     return key
 
 
@@ -118,12 +119,12 @@ def files(source, info, names=None, after=None, first=None, **_):
 
 
 @field("Artifact.filesByManifestEntries")
-def files_by_manifest_entries(artifact, info, storageLayout, manifestVersion, entries, storageRegion=None):  # noqa: N803
+def files_by_manifest_entries(artifact, info, storageLayout, manifestVersion, entries, storageRegion=None):
     """Answer in the order of what was asked; what the artifact does not have is left out (inferred)."""
     if manifestVersion != "1":
-        raise Refusal(f"unknown manifest version {manifestVersion!r}")
+        raise RefusalError(f"unknown manifest version {manifestVersion!r}")
     if storageLayout not in ("V1", "V2"):
-        raise Refusal(f"unknown storage layout {storageLayout!r}")
+        raise RefusalError(f"unknown storage layout {storageLayout!r}")
     nodes = []
     for asked in entries or ():
         entry = artifact.entries.get(asked["name"])

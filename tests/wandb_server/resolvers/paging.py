@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tests.wandb_server.models import Refusal
+from tests.wandb_server.models import RefusalError
 from tests.wandb_server.resolvers import Context, snake
 
 
@@ -26,7 +26,7 @@ def connection(
     found = items if isinstance(items, list) else list(items)
     start = _position(after)
     if first is not None and first < 0:
-        raise Refusal(f"first must not be negative: {first}")
+        raise RefusalError(f"first must not be negative: {first}")
     wanted = context.default_page_size if first is None else min(first, context.max_page_size)
     end = len(found) if wanted is None else min(len(found), start + wanted)
     edges = []
@@ -53,7 +53,7 @@ def _position(cursor: str | None) -> int:
     try:
         return int(base64.b64decode(cursor, validate=True).decode().removeprefix("cursor:"))
     except (ValueError, binascii.Error) as error:
-        raise Refusal(f"invalid cursor: {cursor!r}") from error
+        raise RefusalError(f"invalid cursor: {cursor!r}") from error
 
 
 def select(items: Iterable[Any], filters: str | None, order: str | None, value: Callable[[Any, str], Any]) -> list[Any]:
@@ -108,8 +108,6 @@ def _operator(operator, found, operand) -> bool:
         case "$in":
             values = found if isinstance(found, list | set) else [found]
             return any(value in operand for value in values)
-        case "$nin":
-            return found not in operand
         case "$gt":
             return found > operand
         case "$gte":
@@ -122,4 +120,4 @@ def _operator(operator, found, operand) -> bool:
             return re.search(operand, str(found or "")) is not None
         case "$contains":
             return operand in (found or "")
-    raise Refusal(f"unknown filter operator {operator}")
+    raise RefusalError(f"unknown filter operator {operator}")

@@ -1,6 +1,7 @@
 """The queries. What does not exist is null, as far as the schema allows it."""
+# ruff: noqa: A002, N803 - the arguments are the schema's
 
-from tests.wandb_server.models import Artifact, Collection, Entity, Refusal, Run
+from tests.wandb_server.models import Artifact, Collection, Entity, RefusalError, Run
 from tests.wandb_server.resolvers import field
 from tests.wandb_server.resolvers.files import manifest_file  # noqa: F401 - registers what it has
 from tests.wandb_server.resolvers.paging import connection, select
@@ -44,13 +45,18 @@ def org_entity(found, info):
     return info.context.state.entities.get(found.entity_name)
 
 
+@field("Organization.advancedRegistryFeatures")
+def advanced_registry_features(found, info):
+    return {"advancedSearch": False}
+
+
 @field("OrgEntity.entityType")
 def entity_type(found, info):
     return "ORGANIZATION"
 
 
 @field("Query.project", "Query.model")
-def project(_, info, name=None, entityName=None):  # noqa: N803 - the schema's name
+def project(_, info, name=None, entityName=None):
     return info.context.state.project(entityName, name)
 
 
@@ -60,10 +66,10 @@ def project_of_entity(found: Entity, info, name=None):
 
 
 @field("Query.models")
-def models(_, info, entityName=None, after=None, first=None, order=None):  # noqa: N803
+def models(_, info, entityName=None, after=None, first=None, order=None):
     owner = info.context.state.entities.get(entityName or info.context.state.viewer.entity)
     if owner is None:
-        raise Refusal(f"entity {entityName} not found", 404)
+        raise RefusalError(f"entity {entityName} not found", 404)
     return connection(info.context, select(owner.projects.values(), None, order, _value), after, first)
 
 
@@ -100,23 +106,23 @@ def registry_memberships(
 
 
 @field("Query.artifact")
-def artifact(_, info, id):  # noqa: A002
+def artifact(_, info, id):
     return info.context.state.node(id, Artifact)
 
 
 @field("Query.artifactCollection")
-def collection_by_id(_, info, id):  # noqa: A002
+def collection_by_id(_, info, id):
     return info.context.state.node(id, Collection)
 
 
 @field("Query.clientIDMapping")
-def client_id_mapping(_, info, clientID):  # noqa: N803
+def client_id_mapping(_, info, clientID):
     found = info.context.state.client_ids.get(clientID)
     return {"clientID": clientID, "serverID": found} if found else None
 
 
 @field("Project.run", "Project.bucket")
-def run(found, info, name, missingOk=None):  # noqa: N803
+def run(found, info, name, missingOk=None):
     return found.runs.get(name)
 
 
@@ -164,7 +170,7 @@ def output_artifacts(found: Run, info, after=None, first=None):
 
 
 @field("Project.artifactTypes")
-def artifact_types(found, info, after=None, first=None, includeAll=None):  # noqa: N803
+def artifact_types(found, info, after=None, first=None, includeAll=None):
     return connection(info.context, list(found.types.values()), after, first)
 
 
@@ -185,12 +191,10 @@ def collection_of_type(found, info, name):
 
 
 @field("Project.artifactCollections", "ArtifactType.artifactCollections")
-def collections(found, info, after=None, first=None, filters=None, order=None, collectionTypes=None):  # noqa: N803
+def collections(found, info, after=None, first=None, filters=None, order=None, collectionTypes=None):
     of_type = None if hasattr(found, "collections") else found
     every = (of_type.project if of_type else found).collections.values()
-    chosen = [
-        one for one in every if of_type in (None, one.type) and one.kind in (collectionTypes or [one.kind])
-    ]
+    chosen = [one for one in every if of_type in (None, one.type) and one.kind in (collectionTypes or [one.kind])]
     return connection(info.context, select(chosen, filters, order, _value), after, first)
 
 
@@ -219,7 +223,7 @@ def _of_collections(name):
 
 
 @_of_collections("artifactMembership")
-def membership(found, info, aliasName):  # noqa: N803
+def membership(found, info, aliasName):
     return info.context.state.find_member(found, aliasName)
 
 
@@ -254,18 +258,18 @@ def latest_artifact(found, info):
 
 
 @field("Artifact.versionIndex")
-def version_index(found: Artifact, info, artifactCollectionName=None):  # noqa: N803
+def version_index(found: Artifact, info, artifactCollectionName=None):
     name = artifactCollectionName or found.sequence.name
     return next((one.version_index for one in found.memberships if one.collection.name == name), None)
 
 
 @field("Artifact.commitHash")
-def commit_hash(found: Artifact, info, artifactCollectionName=None):  # noqa: N803
+def commit_hash(found: Artifact, info, artifactCollectionName=None):
     return found.commit_hash_text or None
 
 
 @field("Artifact.aliases")
-def artifact_aliases(found: Artifact, info, artifactCollectionName=None):  # noqa: N803
+def artifact_aliases(found: Artifact, info, artifactCollectionName=None):
     return [
         alias
         for member in found.memberships
@@ -338,7 +342,7 @@ def _value(item, name):
             return item.id
         case _ if hasattr(item, name):
             return getattr(item, name)
-    raise Refusal(f"unknown field {name!r} in a filter or order")
+    raise RefusalError(f"unknown field {name!r} in a filter or order")
 
 
 def _member_value(member, name):

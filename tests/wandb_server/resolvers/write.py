@@ -1,4 +1,5 @@
-"""The mutations: those of a log in their order, then those that change what is there."""
+"""The mutations by which a run and a version are made, in the order of a log."""
+# ruff: noqa: A002 - the arguments are the schema's
 
 import base64
 import json
@@ -6,7 +7,7 @@ import re
 
 from tests.wandb_server import manifests
 from tests.wandb_server.blobs import UploadError
-from tests.wandb_server.models import Artifact, Collection, Manifest, Refusal, Run
+from tests.wandb_server.models import Artifact, Collection, Manifest, RefusalError, Run
 from tests.wandb_server.resolvers import field
 
 DIGESTS = {"MANIFEST_MD5": re.compile(r"[0-9a-f]{32}"), "MANIFEST_XXH128": re.compile(r"[0-9a-f]{32}")}
@@ -14,7 +15,7 @@ INHERIT, DISABLED = -1, -2
 
 
 @field("Mutation.upsertModel")
-def upsert_model(_, info, input):  # noqa: A002 - the schema's name
+def upsert_model(_, info, input):
     project, inserted = info.context.state.add_project(input.get("entityName"), input.get("name"))
     if input.get("description") is not None:
         project.description = input["description"]
@@ -22,7 +23,7 @@ def upsert_model(_, info, input):  # noqa: A002 - the schema's name
 
 
 @field("Mutation.upsertBucket")
-def upsert_bucket(_, info, input):  # noqa: A002
+def upsert_bucket(_, info, input):
     """Make or change a run. Its project is made with it."""
     state = info.context.state
     if input.get("id"):
@@ -30,9 +31,9 @@ def upsert_bucket(_, info, input):  # noqa: A002
     else:
         project, _ = state.add_project(input.get("entityName"), input.get("modelName"))
         if project.read_only:
-            raise Refusal("permission denied: the project is read-only", 403)
+            raise RefusalError("permission denied: the project is read-only", 403)
         if not input.get("name"):
-            raise Refusal("a run needs a name")
+            raise RefusalError("a run needs a name")
         run, inserted = state.add_run(project, input["name"])
     names = {
         "displayName": "display_name", "description": "description", "notes": "notes", "config": "config",
@@ -46,9 +47,9 @@ def upsert_bucket(_, info, input):  # noqa: A002
 
 
 @field("Mutation.createRunFiles")
-def create_run_files(_, info, input):  # noqa: A002
+def create_run_files(_, info, input):
     context = info.context
-    run = _run(context.state, input)
+    run = run_of(context.state, input)
     files = []
     for name in input["files"]:
         run.files[name] = key = f"wandb_runs/{run.project.entity.name}/{run.project.name}/{run.name}/{name}"
@@ -57,30 +58,31 @@ def create_run_files(_, info, input):  # noqa: A002
 
 
 @field("Mutation.markRunFilesUploaded")
-def mark_run_files_uploaded(_, info, input):  # noqa: A002
-    _run(info.context.state, input)
+def mark_run_files_uploaded(_, info, input):
+    run_of(info.context.state, input)
     return {"success": True}
 
 
-def _run(state, given) -> Run:
+def run_of(state, given) -> Run:
+    """Return the run that an input names."""
     project = state.must_project(given.get("entityName"), given.get("projectName"))
     run = project.runs.get(given["runName"])
     if run is None:
-        raise Refusal(f"run {given['runName']} not found", 404)
+        raise RefusalError(f"run {given['runName']} not found", 404)
     return run
 
 
 @field("Mutation.createArtifact")
-def create_artifact(_, info, input):  # noqa: A002
+def create_artifact(_, info, input):
     """Make a pending version; or answer the one there is: by client id, by distributed id, or by digest."""
     state = info.context.state
     project = state.must_project(input["entityName"], input["projectName"])
     name = input.get("artifactCollectionName") or next(iter(input.get("artifactCollectionNames") or ()), None)
     if not name:
-        raise Refusal("an artifact needs a collection")
+        raise RefusalError("an artifact needs a collection")
     if not DIGESTS[input["digestAlgorithm"]].fullmatch(input["digest"]):
-        raise Refusal(f"invalid digest: {input['digest']!r}")
-    run = _run(state, input) if input.get("runName") else None
+        raise RefusalError(f"invalid digest: {input['digest']!r}")
+    run = run_of(state, input) if input.get("runName") else None
     sequence = state.collection(project, name, input["artifactTypeName"], "SEQUENCE")
     aliases = [alias["alias"] for alias in input.get("aliases") or ()]
 
@@ -116,8 +118,8 @@ def _same_digest(state, sequence: Collection, digest: str) -> Artifact | None:
     if state.dedup == "latest":
         latest = state.latest(sequence)
         return latest if latest is not None and latest.digest == digest else None
-    versions = [member.artifact for member in sequence.members.values()]
-    return next((one for one in reversed(versions) if one.digest == digest), None)
+    member = sequence.by_digest.get(digest)
+    return member.artifact if member else None
 
 
 def _new_artifact(state, sequence: Collection, given, aliases, run) -> Artifact:
@@ -129,14 +131,15 @@ def _new_artifact(state, sequence: Collection, given, aliases, run) -> Artifact:
         client_id=given.get("clientID"), distributed_id=given.get("distributedID"),
         storage_region=given.get("storageRegion"), wanted_aliases=aliases, run=run,
     )  # fmt: skip
-    _set_ttl(artifact, given.get("ttlDurationSeconds"))
+    set_ttl(artifact, given.get("ttlDurationSeconds"))
     state.set_tags(artifact.tags, [tag["tagName"] for tag in given.get("tags") or ()])
     if not sequence.members:
         sequence.digest_algorithm = given["digestAlgorithm"]
     return state.add(artifact)
 
 
-def _set_ttl(artifact: Artifact, seconds: int | None) -> None:
+def set_ttl(artifact: Artifact, seconds: int | None) -> None:
+    """Set a time to live. None: as it is."""
     if seconds is None:
         return
     if seconds == INHERIT:
@@ -144,16 +147,16 @@ def _set_ttl(artifact: Artifact, seconds: int | None) -> None:
     elif seconds == DISABLED or seconds > 0:
         artifact.ttl = seconds
     else:
-        raise Refusal(f"invalid ttlDurationSeconds: {seconds}")
+        raise RefusalError(f"invalid ttlDurationSeconds: {seconds}")
 
 
 @field("Mutation.createArtifactManifest")
-def create_artifact_manifest(_, info, input):  # noqa: A002
+def create_artifact_manifest(_, info, input):
     state = info.context.state
     state.must_project(input["entityName"], input["projectName"])
     artifact = _still_pending(state, input["artifactID"])
     if input["name"] != manifests.NAMES[input["type"]]:
-        raise Refusal(f"a {input['type']} manifest is not called {input['name']!r}")
+        raise RefusalError(f"a {input['type']} manifest is not called {input['name']!r}")
     return {"artifactManifest": _manifest(state, artifact, input)}
 
 
@@ -162,9 +165,7 @@ def _manifest(state, artifact: Artifact, given) -> Manifest:
     for old in artifact.manifests:
         if old.digest and old.digest == given["digest"] and old.type == given["type"]:
             return old
-    manifest = state.add(
-        Manifest(artifact, given["name"], given["digest"], given["type"], given.get("baseArtifactID"))
-    )
+    manifest = state.add(Manifest(artifact, given["name"], given["digest"], given["type"], given.get("baseArtifactID")))
     artifact.manifests.append(manifest)
     return manifest
 
@@ -172,12 +173,12 @@ def _manifest(state, artifact: Artifact, given) -> Manifest:
 def _still_pending(state, artifact_id: str) -> Artifact:
     artifact = state.must(artifact_id, Artifact)
     if artifact.state != "PENDING":
-        raise Refusal(f"artifact {artifact_id} is {artifact.state}", 409)
+        raise RefusalError(f"artifact {artifact_id} is {artifact.state}", 409)
     return artifact
 
 
 @field("Mutation.updateArtifactManifest")
-def update_artifact_manifest(_, info, input):  # noqa: A002
+def update_artifact_manifest(_, info, input):
     state = info.context.state
     manifest = state.must(input["artifactManifestID"], Manifest)
     _still_pending(state, manifest.artifact.id)
@@ -189,7 +190,7 @@ def update_artifact_manifest(_, info, input):  # noqa: A002
 
 
 @field("Mutation.createArtifactFiles")
-def create_artifact_files(_, info, input):  # noqa: A002
+def create_artifact_files(_, info, input):
     nodes = [_upload_of(info.context, spec) for spec in input["artifactFiles"]]
     return {"files": {"edges": [{"node": node, "cursor": str(at)} for at, node in enumerate(nodes)]}}
 
@@ -213,7 +214,7 @@ def _upload_of(context, spec) -> dict:
     try:
         digest_hex = base64.b64decode(digest, validate=True).hex()
     except ValueError as error:
-        raise Refusal(f"invalid digest: {digest!r}") from error
+        raise RefusalError(f"invalid digest: {digest!r}") from error
     key = state.key_of(artifact, digest_hex)
     state.promise(key, artifact.entity, list(dict.fromkeys([digest])), artifact.id)
     headers = [*([f"Content-MD5:{md5}"] if md5 else []), f"Content-Type:{spec.get('mimetype') or ''}"]
@@ -222,7 +223,7 @@ def _upload_of(context, spec) -> dict:
     if parts := spec.get("uploadPartsInput"):
         expected = {part["partNumber"]: part["hexMD5"] for part in parts}
         if sorted(expected) != list(range(1, len(parts) + 1)) or len(parts) > 10_000:
-            raise Refusal("invalid part numbers")
+            raise RefusalError("invalid part numbers")
         upload_id = state.bucket.begin(key, expected)
         urls = [
             {
@@ -238,172 +239,24 @@ def _upload_of(context, spec) -> dict:
 
 
 @field("Mutation.completeMultipartUploadArtifact")
-def complete_multipart_upload(_, info, input):  # noqa: A002
+def complete_multipart_upload(_, info, input):
     state = info.context.state
     state.must(input["artifactID"], Artifact)
     etags = {part["partNumber"]: part["hexMD5"].strip('"') for part in input["completedParts"]}
     try:
         stored = state.bucket.complete(input["uploadID"], input["storagePath"], etags)
     except UploadError as error:
-        raise Refusal(f"{error.code}: {error}") from error
+        raise RefusalError(f"{error.code}: {error}") from error
+    _, digests, _ = state.promised.get(input["storagePath"], ("", [], ""))
+    if state.verify_multipart and not all(stored.content.is_of(digest) for digest in digests):
+        del state.bucket.objects[input["storagePath"]]
+        raise RefusalError("BadDigest: the parts do not make the bytes that were announced")  # inferred
     state.arrived(input["storagePath"])
     return {"digest": stored.etag}  # inferred; the SDK does not look at it
 
 
 @field("Mutation.commitArtifact")
-def commit_artifact(_, info, input):  # noqa: A002
+def commit_artifact(_, info, input):
     artifact = info.context.state.must(input["artifactID"], Artifact)
     manifests.commit(info.context.state, artifact)
     return {"artifact": artifact}
-
-
-@field("Mutation.useArtifact")
-def use_artifact(_, info, input):  # noqa: A002
-    state = info.context.state
-    artifact = state.must(input["artifactID"], Artifact)
-    if artifact.state == "DELETED":
-        raise Refusal("the artifact is deleted")
-    run = _run(state, input)
-    _, used_as = run.inputs.setdefault(artifact.id, (artifact, []))
-    if input.get("usedAs") and input["usedAs"] not in used_as:
-        used_as.append(input["usedAs"])
-    artifact.used_by[run.id] = run
-    return {"artifact": artifact}
-
-
-@field("Mutation.updateArtifact")
-def update_artifact(_, info, input):  # noqa: A002
-    """Change what is not null (inferred: that null changes nothing)."""
-    state = info.context.state
-    artifact = state.must(input["artifactID"], Artifact)
-    if artifact.sequence.project.read_only:
-        raise Refusal("permission denied: the project is read-only", 403)
-    if input.get("description") is not None:
-        artifact.description = input["description"]
-    if input.get("metadata") is not None:
-        json.loads(input["metadata"])
-        artifact.metadata = input["metadata"]
-    _set_ttl(artifact, input.get("ttlDurationSeconds"))
-    added = [tag["tagName"] for tag in input.get("tagsToAdd") or ()]
-    state.set_tags(artifact.tags, added, [tag["tagName"] for tag in input.get("tagsToDelete") or ()])
-    artifact.touch()
-    return {"artifact": artifact}
-
-
-@field("Mutation.deleteArtifact")
-def delete_artifact(_, info, input):  # noqa: A002
-    state = info.context.state
-    artifact = state.must(input["artifactID"], Artifact)
-    if artifact.sequence.project.read_only:
-        raise Refusal("permission denied: the project is read-only", 403)
-    has_alias = any(member.aliases for member in artifact.memberships if member.collection is artifact.sequence)
-    if has_alias and not input.get("deleteAliases"):
-        raise Refusal("cannot delete an artifact that has aliases")
-    state.delete(artifact)
-    return {"artifact": artifact}
-
-
-@field("Mutation.addAliases")
-def add_aliases(_, info, input):  # noqa: A002
-    for member, alias in _aliased(info.context.state, input):
-        info.context.state.set_aliases(member, [alias])
-    return {"success": True}
-
-
-@field("Mutation.deleteAliases")
-def delete_aliases(_, info, input):  # noqa: A002
-    for member, alias in _aliased(info.context.state, input):
-        info.context.state.remove_aliases(member, [alias])
-    return {"success": True}
-
-
-def _aliased(state, given):
-    """Return the places of an artifact whose aliases shall change."""
-    artifact = state.must(given["artifactID"], Artifact)
-    found = []
-    for one in given["aliases"]:
-        project = state.must_project(one["entityName"], one["projectName"])
-        collection = project.collections.get(one["artifactCollectionName"])
-        member = collection.by_artifact.get(artifact.id) if collection else None
-        if member is None:
-            raise Refusal(f"the artifact is not in {one['artifactCollectionName']!r}", 404)
-        found.append((member, one["alias"]))
-    return found
-
-
-@field("Mutation.linkArtifact")
-def link_artifact(_, info, input):  # noqa: A002
-    state = info.context.state
-    artifact = state.must(input.get("artifactID") or state.client_ids.get(input.get("clientID") or ""), Artifact)
-    if input.get("artifactPortfolioID"):
-        portfolio = state.must(input["artifactPortfolioID"], Collection)
-        project, name = portfolio.project, portfolio.name
-    else:
-        project = state.must_project(input.get("entityName"), input.get("projectName"))
-        name = input.get("artifactPortfolioName")
-    member = state.link(artifact, project, name, [alias["alias"] for alias in input.get("aliases") or ()])
-    return {"versionIndex": member.version_index, "artifactMembership": member}
-
-
-@field("Mutation.unlinkArtifact")
-def unlink_artifact(_, info, input):  # noqa: A002
-    state = info.context.state
-    portfolio = state.must(input["artifactPortfolioID"], Collection)
-    member = portfolio.by_artifact.get(input["artifactID"])
-    if member is None or portfolio.kind != "PORTFOLIO":
-        raise Refusal("the artifact is not linked there", 404)
-    state.unlink(member)
-    return {"success": True}
-
-
-@field("Mutation.deleteArtifactSequence", "Mutation.deleteArtifactPortfolio")
-def delete_collection(_, info, input):  # noqa: A002
-    state = info.context.state
-    collection = state.must(input.get("artifactSequenceID") or input.get("artifactPortfolioID"), Collection)
-    state.remove_collection(collection)
-    return {"artifactCollection": collection}
-
-
-@field("Mutation.updateArtifactSequence", "Mutation.updateArtifactPortfolio")
-def update_collection(_, info, input):  # noqa: A002
-    state = info.context.state
-    collection = state.must(input.get("artifactSequenceID") or input.get("artifactPortfolioID"), Collection)
-    name = input.get("name")
-    if name and name != collection.name:
-        if name in collection.project.collections or "/" in name or len(name) > 128:
-            raise Refusal(f"invalid artifact collection name: {name!r}")
-        collection.project.collections[name] = collection.project.collections.pop(collection.name)
-        collection.name = name
-    if input.get("description") is not None:
-        collection.description = input["description"]
-    collection.touch()
-    return {"artifactCollection": collection}
-
-
-@field("Mutation.moveArtifactSequence")
-def move_sequence(_, info, input):  # noqa: A002
-    state = info.context.state
-    collection = state.must(input["artifactSequenceID"], Collection)
-    collection.type = state.artifact_type(collection.project, input["destinationArtifactTypeName"])
-    return {"artifactCollection": collection}
-
-
-@field("Mutation.createArtifactCollectionTagAssignments")
-def add_collection_tags(_, info, input):  # noqa: A002
-    tags = _collection(info.context.state, input).tags
-    return {"tags": info.context.state.set_tags(tags, [tag["tagName"] for tag in input["tags"]])}
-
-
-@field("Mutation.deleteArtifactCollectionTagAssignments")
-def delete_collection_tags(_, info, input):  # noqa: A002
-    tags = _collection(info.context.state, input).tags
-    info.context.state.set_tags(tags, remove=[tag["tagName"] for tag in input["tags"]])
-    return {"success": True}
-
-
-def _collection(state, given) -> Collection:
-    project = state.must_project(given["entityName"], given["projectName"])
-    found = project.collections.get(given["artifactCollectionName"])
-    if found is None:
-        raise Refusal(f"collection {given['artifactCollectionName']!r} not found", 404)
-    return found

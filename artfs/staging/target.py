@@ -1,0 +1,88 @@
+"""Where the files and the manifest of a version go when a draft is committed: one target for each commit.
+
+The order is the protocol: the files first, then the manifest that names them, and the version last. Both methods may be repeated after
+a crash, by another process.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from artfs.errors import BusyError
+from artfs.model.digest import Algorithm, Digest
+from artfs.model.manifest import encode_manifest
+from artfs.registry.port import ManifestFile
+from artfs.staging.hashing import unchanged
+from artfs.staging.upload import upload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from artfs.registry.port import NewVersion, Reservation
+    from artfs.staging.drafts import Draft
+    from artfs.staging.gathered import Gathered
+    from artfs.staging.hashing import Hashed
+    from artfs.staging.progress import Progress
+    from artfs.storage.port import BlobStore
+
+    OpenTarget: TypeAlias = "Callable[[Draft, NewVersion, Reservation], Target]"
+
+_BIND_BATCH = 4096
+
+
+class Target(Protocol):
+    """Takes what one version is made of. Blocks."""
+
+    def store_files(self, draft: Draft, hashed: Sequence[Hashed], progress: Progress) -> None:
+        """Bring the files of a draft, as far as they are not there. BusyError names a file that has changed since it was hashed."""
+
+    def store_manifest(self, entries: Gathered) -> ManifestFile:
+        """Bring the manifest of all the entries of a version, whose files are there."""
+
+
+class StoreTarget:
+    """A store of blobs. ``on_step`` is told the name of each step when it is done."""
+
+    def __init__(self, store: BlobStore, on_step: Callable[[str], None] = lambda _: None) -> None:
+        self._store = store
+        self._on_step = on_step
+
+    def store_files(self, draft: Draft, hashed: Sequence[Hashed], progress: Progress) -> None:
+        """Move the files into a store that is here, or upload them to one that is elsewhere."""
+        if self._store.local:
+            self._adopt(draft, hashed, progress)
+        else:
+            upload(draft, hashed, self._store, progress)
+        self._on_step("adopted")
+
+    def _adopt(self, draft: Draft, hashed: Sequence[Hashed], progress: Progress) -> None:
+        """Move the files of the draft into the store. Each is bound to its entry before it leaves."""
+        progress.begin("storing", len(hashed), sum(one.item.size for one in hashed))
+        for start in range(0, len(hashed), _BIND_BATCH):
+            batch = hashed[start : start + _BIND_BATCH]
+            draft.tree.bind((one.item.path, one.entry, one.item.mode, one.item.mtime_ns) for one in batch)
+            self._on_step("bound")
+            for one in batch:
+                self._adopt_file(draft, one)
+                progress.advance(1, one.item.size)
+
+    def _adopt_file(self, draft: Draft, one: Hashed) -> None:
+        if not unchanged(draft, one.item):
+            raise BusyError(f"{one.item.path} has changed while it was being committed", hint="try again")
+        block_list = one.entry.block_list
+        if block_list is not None:
+            self._store.write(block_list, [one.blocks])
+        self._store.adopt(one.entry.blob, Path(draft.tree.local_path(one.item.path)))
+
+    def store_manifest(self, entries: Gathered) -> ManifestFile:
+        """Write the manifest as a blob: it is read twice, as its name is needed first."""
+        hasher, size = Algorithm.MD5.hasher(), 0
+        for piece in encode_manifest(entries):
+            hasher.update(piece)
+            size += len(piece)
+        digest = Digest(Algorithm.MD5, hasher.digest())
+        self._store.write(digest, encode_manifest(entries))
+        self._store.sync()
+        self._on_step("stored")
+        return ManifestFile(digest, size)
