@@ -172,16 +172,14 @@ class Artifact(Contents):
     def wait(self, timeout: float | None = None) -> Artifact:
         """Wait for this artifact to finish logging, if needed, and return it.
 
-        ArtifactNotLoggedError if nobody has logged it. Raises what the logging failed with (the files are still there, as a draft);
-        WaitTimeoutError after ``timeout`` seconds, and the logging goes on.
+        Raises what the logging failed with (the files are still there, as a draft); WaitTimeoutError after ``timeout`` seconds, and the
+        logging goes on. BusyError in a forked child, while the logging of its parent goes on.
         """
         pending = self._pending
         if pending is not None:
             result = pending.wait(timeout)
             if self._pending is pending:
                 self._take(result.version)
-        else:
-            self._logged("wait")
         return self
 
     def finalize(self) -> None:

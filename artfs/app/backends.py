@@ -136,7 +136,7 @@ class Backends:
 
     def _wandb(self) -> WandbSession:
         """Return the session of the W&B server, which registry and store share."""
-        _require("wandb", "requests", "urllib3")
+        _require("http", "requests", "urllib3")
         from artfs.wandb.session import WandbSession
 
         with self._lock:

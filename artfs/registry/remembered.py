@@ -160,10 +160,11 @@ class RememberedRegistry:
             if self._registry is None:
                 if reading and self._is_paused():
                     raise UnreachableError(f"the registry is away: {self._reason}")
+                began = time.monotonic()
                 try:
                     self._registry = self._connect()
                 except UnreachableError as error:
-                    self._note_away(error)
+                    self._note_away(error, began)
                     raise
             return self._registry
 
@@ -171,10 +172,11 @@ class RememberedRegistry:
         return self._away_since is not None and time.monotonic() < self._retry_at
 
     def _write(self, change: Callable[[Registry], T]) -> T:
+        began = time.monotonic()
         try:
             result = change(self._reach(reading=False))
         except UnreachableError as error:
-            self._note_away(error)
+            self._note_away(error, began)
             raise
         self._note_back()
         return result
@@ -182,10 +184,11 @@ class RememberedRegistry:
     def _read(self, question: str, ask: Callable[[Registry], T], decode: Callable[[str], T]) -> T:
         if self._is_paused():
             return self._remembered(question, decode, UnreachableError(f"the registry is away: {self._reason}"))
+        began = time.monotonic()
         try:
             answer = ask(self._reach(reading=True))
         except UnreachableError as error:
-            self._note_away(error)
+            self._note_away(error, began)
             return self._remembered(question, decode, error)
         except NotFoundError:
             self._note_back()
@@ -214,8 +217,10 @@ class RememberedRegistry:
             self._memory.forget(question)
             raise error from None
 
-    def _note_away(self, error: ArtfsError) -> None:
-        self._retry_at = time.monotonic() + PAUSE
+    def _note_away(self, error: ArtfsError, began: float) -> None:
+        """Note a failure. What takes long to fail is tried again later, so that most listings need not wait for it."""
+        now = time.monotonic()
+        self._retry_at = now + max(PAUSE, 2 * (now - began))
         if self._away_since is None:
             self._away_since, self._reason = time.time(), error.message
             log.warning("the registry is away, listings show what was seen last: %s", error)

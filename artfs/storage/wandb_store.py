@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from artfs.errors import IntegrityError, NotFoundError, NotSupportedError
 from artfs.model.entry import OF_MANIFEST
 from artfs.storage.sources import ObjectSource
+from artfs.storage.wandb_elsewhere import ByDigest, in_sdk_cache
 from artfs.storage.wandb_urls import FileUrls
 from artfs.wandb.operation import Operation
 
@@ -61,6 +62,7 @@ class WandbStore:
         self._session = session
         self._objects = objects
         self._urls = FileUrls(self._ask)
+        self._by_digest = ByDigest(session)
 
     # Reading ----------------------------------------------------------------------------------------------------
 
@@ -71,7 +73,13 @@ class WandbStore:
             raise NotFoundError(f"{path} does not say of which version of the W&B server it is")
         if entry.extra.get(OF_MANIFEST) is True:
             return _Bytes(b"".join(self.read_manifest(version_id)))
-        located = self._urls.get(version_id, path)
+        kept = in_sdk_cache(entry)
+        if kept is not None:
+            return kept
+        try:
+            located = self._urls.get(version_id, path)
+        except NotFoundError:
+            return self._by_digest.open(entry, version_id)
         latest = [located]
 
         def renew() -> Locator:

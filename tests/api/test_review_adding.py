@@ -15,7 +15,6 @@ import artfs
 from artfs.api import building
 from artfs.errors import (
     ArtifactFinalizedError,
-    ArtifactNotLoggedError,
     BusyError,
     InvalidInputError,
     NoSpaceError,
@@ -225,11 +224,6 @@ def test_one_alias_may_be_given_as_it_is(fresh, log):
     artifact = run.log_artifact(artifact, aliases="best", tags="good").wait()
     assert (artifact.aliases, artifact.tags) == (["best", "latest"], ["good"])
     assert artifact.link("shown", aliases="prod").aliases == ["latest", "prod"]
-
-
-def test_wait_needs_an_artifact_that_is_logged(fresh):
-    with pytest.raises(ArtifactNotLoggedError, match="'wait'"):
-        artfs.Artifact("data", "dataset").wait()
 
 
 def test_an_artifact_that_was_deleted_says_so(log):

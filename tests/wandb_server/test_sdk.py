@@ -220,11 +220,11 @@ class TestChanging:
 
 
 class TestSizes:
-    @pytest.mark.parametrize("algorithm", ["MD5", "XXH128"])
-    def test_two_thousand_files_come_back_by_either_algorithm(self, server, algorithm):
+    @pytest.mark.parametrize(("algorithm", "count"), [("MD5", 2000), ("XXH128", 300)])
+    def test_many_files_come_back_by_either_algorithm(self, server, algorithm, count):
         server.entity("me").xxhash_digests_enabled = True
-        seen = run(server, "many", algorithm, "2000")
-        assert (seen["same"], seen["count"]) == (True, 2000)
+        seen = run(server, "many", algorithm, str(count))
+        assert (seen["same"], seen["count"]) == (True, count)
         assert seen["algorithm"].endswith(algorithm)
         assert seen["extra"] == ({} if algorithm == "MD5" else {"alg": "XXH128"})
         server.check()
@@ -237,9 +237,8 @@ class TestSizes:
         assert seen == {"size": 210 << 20, "marks": [f"{at:04}" for at in range(0, 210, 50)]}
         assert server.count(operation="CompleteMultipartUploadArtifact") == 1
         assert server.count("PUT", "partNumber=") == 21
-        assert {one.range for one in server.requests("GET", "/wandb_artifacts/")} == {
-            "bytes=0-104857599", "bytes=104857600-209715199", "bytes=209715200-220200959",
-        }  # fmt: skip
+        ranges = {one.range for one in server.requests("GET", "/wandb_artifacts/")}
+        assert ranges == {"bytes=0-104857599", "bytes=104857600-209715199", "bytes=209715200-"}
         big = server.artifact("me/big/big:latest").entries["big.bin"]
         stored = server.state.bucket.objects[server.state.has("me", big.digest)]
         assert (stored.content.read(0, 4), stored.content.read(big.size - 4, 9)) == (b"head", b"tail")

@@ -1,0 +1,189 @@
+"""Changes of what is on a W&B server: aliases, description, metadata, tags, ttl, links, deletion.
+
+The server merges nothing and compares nothing: a change that depends on what was seen is looked at first, and refused if somebody else was
+faster; only what happens between that look and the change can be lost.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from artfs.errors import BusyError, ConflictError, InvalidInputError, NotFoundError
+from artfs.model.metadata import merge_metadata, parse_metadata
+from artfs.model.names import LATEST, version_name
+from artfs.registry.wandb import operations, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from artfs.model.entry import JsonValue
+    from artfs.model.names import ArtifactRef, CollectionRef
+    from artfs.registry.port import Version, VersionChange
+    from artfs.wandb.session import WandbSession
+
+_DISABLED = -2  # how the server writes that there is no ttl
+
+
+class Changes:
+    """What a registry changes. Part of `WandbRegistry`."""
+
+    _session: WandbSession
+
+    if TYPE_CHECKING:  # of the reading half
+
+        def version(self, ref: ArtifactRef) -> Version: ...
+        def version_by_id(self, version_id: str) -> Version: ...
+        def links(self, version_id: str) -> Sequence[Version]: ...
+        def project_exists(self, entity: str, project: str) -> bool: ...
+        def create_project(self, entity: str, project: str) -> None: ...
+        def _collection(self, operation: Any, collection: CollectionRef, **more: object) -> parse.Node | None: ...
+
+    def add_aliases(self, ref: ArtifactRef, aliases: Sequence[str]) -> Version:
+        """Move aliases to a version."""
+        found = self.version(ref)
+        self._add_aliases(found, aliases)
+        return self.version(ref.collection.at(version_name(found.index)))
+
+    def rename_alias(self, collection: CollectionRef, old: str, new: str) -> None:
+        """Give an alias another name: the version has both for a moment."""
+        found = self.version(collection.at(old))
+        if old != new:
+            self._add_aliases(found, [new])
+            self._delete_aliases(found, [old])
+
+    def remove_alias(self, collection: CollectionRef, alias: str) -> None:
+        """Remove an alias."""
+        try:
+            found = self.version(collection.at(alias))
+        except NotFoundError as error:
+            raise NotFoundError(f"{collection} has no alias {alias!r}") from error
+        self._delete_aliases(found, [alias])
+
+    def set_description(self, ref: ArtifactRef, description: str | None) -> None:
+        """Replace the description of a version."""
+        self._update(self.version(ref), description=description or "")
+
+    def set_metadata(self, ref: ArtifactRef, metadata: Mapping[str, JsonValue]) -> None:
+        """Replace the metadata of a version."""
+        self._update(self.version(ref), metadata=_encoded(metadata))
+
+    def change_version(self, ref: ArtifactRef, change: VersionChange) -> Version:
+        """Change several things of a version, in one request but for its aliases."""
+        found = self.version(ref)
+        values: dict[str, object] = {}
+        if change.description is not None and not _is_done(change.description, found.description, "description"):
+            values["description"] = change.description[1] or ""
+        if change.metadata is not None:
+            merged = merge_metadata(*change.metadata, found.metadata)
+            if merged != found.metadata:
+                values["metadata"] = _encoded(merged)
+        if change.ttl_seconds is not None and not _is_done(change.ttl_seconds, found.ttl_seconds, "ttl"):
+            values["ttlDurationSeconds"] = change.ttl_seconds[1] or _DISABLED
+        added = [tag for tag in change.add_tags if tag not in found.tags]
+        removed = [tag for tag in change.remove_tags if tag in found.tags and tag not in change.add_tags]
+        if added:
+            values["tagsToAdd"] = [{"tagName": tag} for tag in added]
+        if removed:
+            values["tagsToDelete"] = [{"tagName": tag} for tag in removed]
+        if values:
+            self._update(found, **values)
+        self._add_aliases(found, [name for name in change.add_aliases if name not in found.aliases])
+        self._delete_aliases(
+            found, [name for name in change.remove_aliases if name in found.aliases and name not in change.add_aliases]
+        )
+        return self.version(ref.collection.at(version_name(found.index)))
+
+    def set_collection_description(self, collection: CollectionRef, description: str | None) -> None:
+        """Replace the description of a collection."""
+        node = self._collection(operations.COLLECTION, collection)
+        if node is None:
+            raise NotFoundError(f"there is no collection {collection}")
+        values = {"name": collection.collection, "description": description or ""}
+        if node.get("__typename") == parse.PORTFOLIO:
+            self._session.ask(operations.UPDATE_PORTFOLIO, {"input": {"artifactPortfolioID": node["id"], **values}})
+        else:
+            self._session.ask(operations.UPDATE_SEQUENCE, {"input": {"artifactSequenceID": node["id"], **values}})
+
+    def delete_version(self, ref: ArtifactRef, *, delete_aliases: bool = False) -> Version:
+        """Make a version DELETED."""
+        found = self.version(ref)
+        names = set(found.aliases).union(*(link.aliases for link in self.links(found.id)))
+        if names and not delete_aliases:
+            raise BusyError(
+                f"{found.collection}:v{found.index} has the aliases {', '.join(sorted(names))}",
+                hint="remove them first, or use --delete-aliases",
+            )
+        self._session.ask(operations.DELETE, {"input": {"artifactID": found.id, "deleteAliases": bool(names)}})
+        return found
+
+    def link(self, version_id: str, portfolio: CollectionRef, aliases: Sequence[str]) -> Version:
+        """Link a version in a portfolio."""
+        self.version_by_id(version_id)
+        node = self._collection(operations.COLLECTION, portfolio)
+        if node is not None and node.get("__typename") != parse.PORTFOLIO:
+            raise InvalidInputError(f"{portfolio} is a sequence: versions are logged there, not linked")
+        if node is None and not self.project_exists(portfolio.entity, portfolio.project):
+            self.create_project(portfolio.entity, portfolio.project)
+        names = [{"alias": name, "artifactCollectionName": portfolio.collection} for name in (*aliases, LATEST)]
+        wanted = {
+            "artifactID": version_id,
+            "artifactPortfolioName": portfolio.collection,
+            "entityName": portfolio.entity,
+            "projectName": portfolio.project,
+            "aliases": names,
+        }
+        self._session.ask(operations.LINK, {"input": wanted})
+        for found in self.links(version_id):
+            if found.collection == portfolio:
+                return found
+        raise NotFoundError(f"{portfolio} does not show the version that was linked there")
+
+    def unlink(self, ref: ArtifactRef) -> Version:
+        """Remove a link from its portfolio."""
+        found = self.version(ref)
+        node = self._collection(operations.COLLECTION, ref.collection) or {}
+        if node.get("__typename") != parse.PORTFOLIO:
+            raise InvalidInputError(f"{ref} is where the version was logged: it cannot be unlinked", hint="artfs rm")
+        self._session.ask(operations.UNLINK, {"input": {"artifactID": found.id, "artifactPortfolioID": node["id"]}})
+        return found
+
+    # Requests ---------------------------------------------------------------------------------------------------
+
+    def _update(self, found: Version, **values: object) -> None:
+        self._session.ask(operations.UPDATE, {"input": {"artifactID": found.id, **values}})
+
+    def _add_aliases(self, found: Version, names: Iterable[str]) -> None:
+        wanted = _of(found, names)
+        if wanted:
+            self._session.ask(operations.ADD_ALIASES, {"input": {"artifactID": found.id, "aliases": wanted}})
+
+    def _delete_aliases(self, found: Version, names: Iterable[str]) -> None:
+        wanted = _of(found, names)
+        if wanted:
+            self._session.ask(operations.DELETE_ALIASES, {"input": {"artifactID": found.id, "aliases": wanted}})
+
+
+def _of(found: Version, names: Iterable[str]) -> list[dict[str, str]]:
+    place = {
+        "entityName": found.collection.entity,
+        "projectName": found.collection.project,
+        "artifactCollectionName": found.collection.collection,
+    }
+    return [{**place, "alias": name} for name in dict.fromkeys(names)]
+
+
+def _encoded(metadata: Mapping[str, JsonValue]) -> str:
+    return json.dumps(parse_metadata(dict(metadata)), allow_nan=False)
+
+
+def _is_done(pair: tuple[object, object], found: object, what: str) -> bool:
+    """Whether something is as it shall be already. ConflictError if it is neither that nor what the caller has seen."""
+    seen, wanted = pair
+    if found == wanted:
+        return True
+    if found != seen:
+        raise ConflictError(f"the {what} was changed by somebody else meanwhile", hint="look at the version again")
+    return False
+
+

@@ -1,0 +1,109 @@
+"""Two other places for a file of a W&B server: the cache of the SDK on this machine, and the addresses by digest that older servers have.
+
+A file of the SDK's cache is used if all of it has the right digest: the SDK itself compares sizes only. What an address by digest
+gives is taken whole, into a temporary file, because such addresses know no ranges.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from artfs.errors import NotFoundError
+from artfs.storage.files import FileSource
+from artfs.wandb.operation import Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from artfs.model.entry import Entry
+    from artfs.wandb.session import WandbSession
+
+log = logging.getLogger(__name__)
+
+PLACE = Operation(
+    "Place",
+    "query Place($id: ID!) { artifact(id: $id) { artifactSequence { name project { name entity { name } } } } }",
+)
+_PIECE = 1 << 20
+
+
+def in_sdk_cache(entry: Entry) -> FileSource | None:
+    """Return the file that the SDK has kept, opened and proven; None if there is none, or it is damaged."""
+    path = _sdk_cache() / "artifacts" / "obj" / entry.algorithm.value / entry.blob.hex[:2] / entry.blob.hex[2:]
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    source = FileSource(descriptor, f"{path}")
+    if source.size == entry.size and _has_digest(source, entry):
+        return source
+    source.close()
+    log.info("%s in the cache of the W&B SDK is not what its name says: it is fetched instead", path)
+    return None
+
+
+def _sdk_cache() -> Path:
+    import platformdirs
+
+    return Path(os.environ.get("WANDB_CACHE_DIR") or platformdirs.user_cache_dir("wandb"))
+
+
+def _has_digest(source: FileSource, entry: Entry) -> bool:
+    hasher, offset = entry.algorithm.hasher(), 0
+    while data := source.read(offset, _PIECE):
+        hasher.update(data)
+        offset += len(data)
+    return hasher.digest() == entry.blob.raw
+
+
+class ByDigest:
+    """Files by the addresses that are made of a digest. Thread-safe."""
+
+    def __init__(self, session: WandbSession) -> None:
+        self._session = session
+        self._lock = threading.Lock()
+        self._places: dict[str, tuple[str, str, str]] = {}
+
+    def open(self, entry: Entry, version_id: str) -> FileSource:
+        """Return a file, fetched whole. NotFoundError if no address has it; IntegrityError if it has another size."""
+        for url in self._addresses(entry, version_id):
+            file = tempfile.TemporaryFile()  # noqa: SIM115 - the source closes its own descriptor of it
+            with file:
+                try:
+                    for piece in self._session.get(url, authorised=True, size=entry.size):
+                        file.write(piece)
+                except NotFoundError:
+                    continue
+                file.flush()
+                return FileSource(os.dup(file.fileno()), entry.path)
+        raise NotFoundError(f"the W&B server has no bytes of {entry.path!r}")
+
+    def _addresses(self, entry: Entry, version_id: str) -> Iterator[str]:
+        base, digest = str(self._session.base), entry.blob.hex
+        place = self._place(version_id)
+        names, birth = "/".join(quote(name) for name in place), quote(entry.birth_artifact_id or "")
+        name = entry.path.rpartition("/")[2]
+        yield f"{base}/artifactsV2/default/{names}/{quote(version_id)}/{birth}/{digest}/{quote(name)}"
+        yield f"{base}/artifactsV2/default/{names}/{birth}/{digest}/{quote(name)}"
+        yield f"{base}/artifacts/{quote(place[0])}/{digest}"
+
+    def _place(self, version_id: str) -> tuple[str, str, str]:
+        with self._lock:
+            known = self._places.get(version_id)
+        if known is None:
+            artifact = self._session.ask(PLACE, {"id": version_id}).get("artifact") or {}
+            try:
+                sequence = artifact["artifactSequence"]
+                project = sequence["project"]
+                known = str(project["entity"]["name"]), str(project["name"]), str(sequence["name"])
+            except (KeyError, TypeError) as error:
+                raise NotFoundError(f"the W&B server does not say where version {version_id!r} is") from error
+            with self._lock:
+                self._places[version_id] = known
+        return known

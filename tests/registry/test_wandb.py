@@ -1,0 +1,276 @@
+"""A W&B server as the registry: what it shows, how little it is asked, and what it refuses."""
+
+import pytest
+
+from artfs.errors import (
+    BusyError,
+    ConflictError,
+    ExistsError,
+    InvalidInputError,
+    NotFoundError,
+    PermissionDeniedError,
+    VersionDeletedError,
+)
+from artfs.model.digest import Digest
+from artfs.model.names import CollectionRef, RunRef
+from artfs.registry.port import CollectionKind, RunState, State, VersionChange
+from artfs.registry.wandb.registry import WandbRegistry
+from artfs.wandb.session import WandbSession
+from tests.registry.making import run as make_run
+from tests.wandb_server.faults import GraphQLError
+from tests.wandb_server.fixtures import wandb_server  # noqa: F401 - a fixture
+
+DATA = CollectionRef("me", "demo", "data")
+
+
+@pytest.fixture
+def server(wandb_server, monkeypatch, tmp_path):  # noqa: F811
+    for name, value in wandb_server.environment(tmp_path / "home").items():
+        monkeypatch.setenv(name, value)
+    return wandb_server
+
+
+@pytest.fixture
+def registry(server):
+    found = WandbRegistry(WandbSession(server.url), None)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def filled(server, registry):
+    server.log_artifact(
+        "me", "demo", "data", files={"a": b"1"}, aliases=["best", "latest"], metadata={"k": 1}, description="d"
+    )
+    server.log_artifact("me", "demo", "data", files={"a": b"2"}, aliases=["latest"], tags=["t one", "b"])
+    server.log_artifact("me", "demo", "net", "model", files={"w": b"3"})
+    server.forget()
+    return registry
+
+
+# Looking ----------------------------------------------------------------------------------------------------------
+
+
+def test_who_has_logged_in_and_the_teams(server, registry):
+    server.team("crew")
+    assert {"me", "crew"} <= set(registry.entities())
+    assert registry.default_entity == "me"
+    assert registry.entity_exists("crew")
+    assert not registry.entity_exists("nobody")
+
+
+def test_an_entity_that_is_not_listed_is_there_by_name(server, registry):
+    server.entity("others")
+    assert "others" not in registry.entities()
+    assert registry.entity_exists("others")
+
+
+def test_the_entity_of_the_settings_comes_first(server):
+    assert WandbRegistry(WandbSession(server.url), "crew").default_entity == "crew"
+
+
+def test_projects_collections_and_types(filled):
+    assert filled.projects("me") == ["demo"]
+    assert filled.project_exists("me", "demo")
+    assert not filled.project_exists("me", "nothing")
+    assert [(info.ref.collection, info.type, info.kind) for info in filled.collection_infos("me", "demo")] == [
+        ("data", "dataset", CollectionKind.SEQUENCE),
+        ("net", "model", CollectionKind.SEQUENCE),
+    ]
+    assert filled.collections("me", "demo") == ["data", "net"]
+    for call in (lambda: filled.projects("nobody"), lambda: filled.collections("me", "nothing")):
+        with pytest.raises(NotFoundError):
+            call()
+
+
+def test_a_version_tells_everything(filled):
+    found = filled.version(DATA.at("best"))
+    assert (found.collection, found.index, found.type, found.state) == (DATA, 0, "dataset", State.COMMITTED)
+    assert (found.size, found.file_count, found.description, dict(found.metadata)) == (1, 1, "d", {"k": 1})
+    assert (found.aliases, found.tags, found.source, found.source_index) == (("best",), (), DATA, 0)
+    assert filled.version(DATA.at("latest")).tags == ("b", "t one")
+    assert filled.version_by_id(found.id) == filled.version(DATA.at("v0")) == found
+    assert [version.index for version in filled.versions(DATA)] == [0, 1]
+
+
+def test_a_listing_and_what_is_found_by_name_agree(filled):
+    listing = filled.listing(DATA)
+    assert [info.index for info in listing.versions] == [0, 1]
+    assert {alias.name: alias.index for alias in listing.aliases} == {"best": 0, "latest": 1}
+    for shown in (*listing.versions, *listing.aliases):
+        name = getattr(shown, "name", f"v{shown.index}")
+        assert filled.find(DATA, name) == shown
+
+
+@pytest.mark.parametrize("name", ["v2", "nothing", "v00"])
+def test_names_that_are_not_there(filled, name):
+    for call in (lambda: filled.find(DATA, name), lambda: filled.version(DATA.at(name))):
+        with pytest.raises(NotFoundError):
+            call()
+
+
+def test_a_digest_or_a_commit_hash_is_no_name(filled):
+    found = filled.version(DATA.at("v0"))
+    for name in (found.digest, found.commit_hash):
+        for call in (lambda name=name: filled.find(DATA, name), lambda name=name: filled.version(DATA.at(name))):
+            with pytest.raises(NotFoundError):
+                call()
+
+
+def test_a_deleted_version(server, filled):
+    found = filled.version(DATA.at("v0"))
+    filled.delete_version(DATA.at("v0"), delete_aliases=True)
+    with pytest.raises((VersionDeletedError, NotFoundError)):
+        filled.version(DATA.at("v0"))
+    with pytest.raises(NotFoundError):
+        filled.version_by_id(found.id)
+    assert [info.index for info in filled.listing(DATA).versions] == [1]
+
+
+def test_a_portfolio_and_a_registry_show_links(server, filled):
+    version = filled.version(DATA.at("v1"))
+    linked = filled.link(version.id, CollectionRef("me", "port", "models"), ["prod"])
+    assert (linked.is_link, linked.index, linked.source_index, linked.aliases) == (True, 0, 1, ("latest", "prod"))
+    assert filled.listing(linked.collection).kind is CollectionKind.PORTFOLIO
+    assert [found.collection for found in filled.links(version.id)] == [linked.collection]
+    assert filled.version_by_id(version.id).collection == DATA
+    assert filled.unlink(linked.collection.at("v0")).id == version.id
+    assert filled.links(version.id) == []
+    with pytest.raises(InvalidInputError):
+        filled.unlink(DATA.at("v0"))
+    with pytest.raises(InvalidInputError):
+        filled.link(version.id, CollectionRef("me", "demo", "net"), [])
+
+
+# How little is asked ----------------------------------------------------------------------------------------------
+
+
+def test_one_name_is_one_question(server, filled):
+    for call, operation in (
+        (lambda: filled.find(DATA, "best"), "Find"),
+        (lambda: filled.version(DATA.at("v1")), "Version"),
+        (lambda: filled.collection_info(DATA), "Collection"),
+        (lambda: filled.project_exists("me", "demo"), "Project"),
+    ):
+        server.forget()
+        call()
+        assert server.operations() == [operation]
+
+
+def test_a_list_is_one_walk_of_pages(server, filled):
+    server.max_page_size = 10
+    for number in range(25):
+        server.log_artifact("me", "demo", "data", files={"a": b"%d" % (number + 10)})
+        server.log_artifact("me", "demo", f"c{number}", files={"a": b"1"})
+    server.forget()
+    assert len(filled.collection_infos("me", "demo")) == 27
+    assert server.operations() == ["Collections"] * 3
+    server.forget()
+    assert len(filled.listing(DATA).versions) == 27
+    assert server.operations() == ["Collection", *["Listing"] * 3]
+
+
+# Changing ---------------------------------------------------------------------------------------------------------
+
+
+def test_aliases(filled):
+    assert filled.add_aliases(DATA.at("v0"), ["latest", "new"]).aliases == ("best", "latest", "new")
+    filled.rename_alias(DATA, "new", "newer")
+    filled.remove_alias(DATA, "best")
+    assert filled.version(DATA.at("v0")).aliases == ("latest", "newer")
+    with pytest.raises(NotFoundError):
+        filled.remove_alias(DATA, "best")
+
+
+def test_a_change_of_a_version(filled):
+    change = VersionChange(
+        description=("d", "new"),
+        metadata=({"k": 1}, {"k": 2, "l": 3}),
+        ttl_seconds=(None, 3600),
+        add_aliases=("one",),
+        remove_aliases=("best",),
+        add_tags=("tag",),
+    )
+    found = filled.change_version(DATA.at("best"), change)
+    assert (found.description, dict(found.metadata), found.ttl_seconds) == ("new", {"k": 2, "l": 3}, 3600)
+    assert (found.aliases, found.tags) == (("one",), ("tag",))
+    assert (
+        filled.change_version(DATA.at("v0"), VersionChange(remove_tags=("tag",), ttl_seconds=(3600, None))).tags == ()
+    )
+
+
+def test_a_change_of_what_somebody_else_has_changed_is_a_conflict(filled):
+    with pytest.raises(ConflictError):
+        filled.change_version(DATA.at("v0"), VersionChange(description=("seen", "wanted")))
+    with pytest.raises(ConflictError):
+        filled.change_version(DATA.at("v0"), VersionChange(metadata=({"k": 9}, {"k": 8})))
+
+
+def test_deleting_needs_leave_for_aliases(filled):
+    with pytest.raises(BusyError, match="latest"):
+        filled.delete_version(DATA.at("v1"))
+
+
+def test_descriptions_of_collections(filled):
+    filled.set_collection_description(DATA, "what it is")
+    assert filled.collection_info(DATA).description == "what it is"
+
+
+def test_runs(server, filled):
+    run = make_run("r1", config={"lr": 0.1})
+    filled.record_run(run)
+    found = filled.run(RunRef("me", "demo", "r1"))
+    assert (found.name, found.job_type, dict(found.config), found.state) == (
+        "run r1",
+        "train",
+        {"lr": 0.1},
+        RunState.RUNNING,
+    )
+    version = filled.version(DATA.at("v0"))
+    filled.record_use(found, version.id)
+    assert [one.id for one in filled.used_by(version.id)] == ["r1"]
+    assert [one.id for one in filled.used(found.ref)] == [version.id]
+    assert [one.id for one in filled.runs("me", "demo")] == ["r1"]
+    assert filled.logged_by(version.id) is None
+    with pytest.raises(NotFoundError):
+        filled.run(RunRef("me", "demo", "r2"))
+
+
+def test_places(server, registry):
+    registry.create_project("me", "new")
+    assert registry.project_exists("me", "new")
+    with pytest.raises(ExistsError):
+        registry.create_project("me", "new")
+    ref = CollectionRef("me", "new", "data")
+    registry.create_collection(ref)
+    assert registry.collections("me", "new") == ["data"]
+    assert registry.listing(ref).versions == ()
+    with pytest.raises(ExistsError):
+        registry.create_collection(ref)
+    registry.remove_collection(ref)
+    assert registry.collections("me", "new") == []
+    for call in (lambda: registry.create_entity("e"), lambda: registry.remove_project("me", "new")):
+        with pytest.raises(PermissionDeniedError):
+            call()
+
+
+# What goes wrong --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.expects_warning("does not accept the credentials")
+def test_a_key_that_is_refused(server, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "local-" + "0" * 40)
+    with pytest.raises(PermissionDeniedError):
+        WandbRegistry(WandbSession(server.url), None).projects("me")
+
+
+def test_an_error_of_the_server_is_told(server, filled):
+    error = server.injected(GraphQLError(message="permission denied for this"), operation="UpdateArtifact")
+    with error, pytest.raises(PermissionDeniedError, match="permission denied for this"):
+        filled.set_description(DATA.at("v0"), "x")
+
+
+def test_the_manifest_is_named_by_its_digest(server, filled):
+    found = filled.version(DATA.at("v0"))
+    assert isinstance(found.manifest.digest, Digest)
+    assert found.manifest.size > 0
