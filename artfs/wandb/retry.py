@@ -33,6 +33,10 @@ class TryAgainError(UnreachableError):
     """A failure that another try may mend."""
 
 
+class NoReplyError(TryAgainError):
+    """Nobody has answered at all."""
+
+
 class RateLimit:
     """Until when a server wants no request from this process. Thread-safe."""
 
@@ -64,8 +68,18 @@ class Patience:
         self.clock = clock
         self.sleep = sleep
 
-    def run(self, name: str, ask: Callable[[float], T], until: float, limit: RateLimit | None = None) -> T:
-        """Call ``ask`` with the seconds that are left, until it does not raise TryAgainError; UnreachableError if time is up."""
+    def run(
+        self,
+        name: str,
+        ask: Callable[[float], T],
+        until: float,
+        limit: RateLimit | None = None,
+        silence: float = math.inf,
+    ) -> T:
+        """Call ``ask`` with the seconds that are left, until it does not raise TryAgainError; UnreachableError if time is up.
+
+        Where nobody answers at all, that is after ``silence`` seconds.
+        """
         started, tries = self.clock(), 0
         while True:
             self._keep_to(limit, name, until)
@@ -79,7 +93,8 @@ class Patience:
                 pause = min(LAST_PAUSE, FIRST_PAUSE * 2 ** min(tries - 1, 10))
                 pause *= random.uniform(1.0, 1.0 + JITTER)  # noqa: S311 - no secret
                 pause = max(pause, error.retry_after or 0.0)
-                if self.clock() + pause > until:
+                last = min(until, started + silence) if isinstance(error, NoReplyError) else until
+                if self.clock() + pause > last:
                     often = "1 try" if tries == 1 else f"{tries} tries"
                     elapsed = self.clock() - started
                     raise UnreachableError(

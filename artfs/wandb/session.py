@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-QUESTION = 15.0  # seconds for a question with all its tries: somebody waits for a listing
-CHANGE = 60.0  # seconds for a change with all its tries
+QUESTION = 60.0  # seconds for a question with all its tries
+SILENCE = 10.0  # seconds without any reply after which a question that changes nothing is given up: somebody waits for it
 MOST_REPLY = 64 << 20  # bytes of a reply, unpacked
 
 
@@ -82,9 +82,10 @@ class WandbSession:
         """
         name = f"{self._base}: {operation.name}"
         body = _body(operation, variables, name)
-        until = self._patience.clock() + (CHANGE if operation.is_change else QUESTION)
+        until = self._patience.clock() + QUESTION
+        silence = QUESTION if operation.is_change else SILENCE
         return self._authorised(until, lambda value: self._patience.run(
-            name, lambda left: self._post(name, body, value, left), until, self._limit
+            name, lambda left: self._post(name, body, value, left), until, self._limit, silence
         ))  # fmt: skip
 
     def _post(self, name: str, body: bytes, authorization: str, left: float) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from artfs.errors import ArtfsError, InvalidInputError, UnreachableError
 from artfs.version import __version__
-from artfs.wandb.retry import TryAgainError
+from artfs.wandb.retry import NoReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +114,7 @@ def converted(name: str) -> Iterator[None]:
         for cause in causes:
             if isinstance(cause, ssl.SSLCertVerificationError):
                 raise UnreachableError(f"{name}: its certificate is not trusted: {cause.verify_message}") from None
-        raise TryAgainError(f"{name}: cannot be reached: {_reason(causes)}") from None
+        raise NoReplyError(f"{name}: cannot be reached: {_reason(causes)}") from None
     except ValueError:  # of urllib.parse, which requests lets pass
         raise InvalidInputError(f"{name}: no URL that can be asked") from None
 

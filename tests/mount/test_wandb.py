@@ -11,7 +11,7 @@ import pytest
 from tests.harness import Artfs, tree_of, wait_for
 from tests.mount.conftest import within
 from tests.servers.faults import FlippedBit, Status
-from tests.wandb_server.faults import ExpiredURLs
+from tests.wandb_server.faults import ExpiredURLs, GraphQLError
 from tests.wandb_server.fixtures import wandb_server  # noqa: F401 - a fixture
 
 FILES = {"a.txt": b"one", "d/e/b.bin": bytes(range(256)) * 20_000, "empty": b"", "sp ace/ünï.txt": b"odd"}
@@ -132,7 +132,7 @@ def test_a_server_that_stumbles_is_asked_again(mounted, server):
 @pytest.mark.parametrize("layout", ["V1", "V2"])
 def test_a_server_without_signed_urls_gives_files_by_their_digests(fresh, server, layout):
     server.log_artifact("me", "demo", "data", files=FILES, layout=layout)
-    server.inject(Status(404), None, operation="FileUrls")
+    server.inject(GraphQLError(message="files not found"), None, operation="FileUrls")
     fresh.mount()
     assert files(tree_of(fresh.collection() / "latest")) == FILES
 
@@ -184,7 +184,7 @@ def test_aliases_and_descriptions_change_on_the_server(mounted, server):
 
 def test_the_commands_work_without_a_mount(fresh, server, tmp_path):
     server.log_artifact("me", "demo", "data", files=FILES, aliases=["best"])
-    assert fresh.out("ls", "demo") == "data"
+    assert fresh.out("ls", "me/demo") == "data"
     assert fresh.json("show", "demo/data:best")["name"] == "data:v0"
     fresh.run("get", "demo/data:best", tmp_path / "out")
     assert files(tree_of(tmp_path / "out")) == FILES
@@ -194,5 +194,5 @@ def test_the_commands_work_without_a_mount(fresh, server, tmp_path):
 def test_no_key_is_one_clear_error(fresh, server, tmp_path):
     fresh.environment |= server.environment(tmp_path / "home", key=False)
     fresh.environment.pop("WANDB_API_KEY", None)
-    done = fresh.run("ls", "demo", code=6)
+    done = fresh.run("ls", "me/demo", code=6)
     assert "WANDB_API_KEY" in done.stderr

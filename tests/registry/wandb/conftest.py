@@ -45,11 +45,12 @@ def services(environment):
 
 
 @pytest.fixture
-def fresh(services, environment, tmp_path, monkeypatch):
+def fresh(environment, tmp_path, monkeypatch):
     """Another machine, which has nothing in its cache."""
-    monkeypatch.setenv("ARTFS_CACHE_DIR", str(tmp_path / "other/cache"))
-    monkeypatch.setenv("ARTFS_DATA_DIR", str(tmp_path / "other/data"))
-    found = open_one()
+    with monkeypatch.context() as patch:
+        patch.setenv("ARTFS_CACHE_DIR", str(tmp_path / "other/cache"))
+        patch.setenv("ARTFS_DATA_DIR", str(tmp_path / "other/data"))
+        found = open_one()
     yield found
     found.close()
 

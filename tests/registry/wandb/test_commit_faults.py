@@ -48,7 +48,9 @@ def test_a_transfer_that_fails_once_is_made_again(server, services, fresh, fault
     assert content(fresh, version) == FILES
 
 
-@pytest.mark.parametrize("fault", [Status(503), Reset(None)], ids=["503", "cut"])
+@pytest.mark.parametrize(
+    "fault", [Status(503), Reset(None), Reset(before_reply=True)], ids=["503", "cut", "answer lost"]
+)
 def test_questions_that_fail_once_are_asked_again(server, services, fault):
     for operation in ("CreateArtifact", "CreateArtifactManifest", "CreateArtifactFiles", "CommitArtifact"):
         server.inject(fault, operation=operation)
