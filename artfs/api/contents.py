@@ -302,15 +302,14 @@ class Contents(Attributes):
     def checkout(self, root: AnyPath | None = None) -> str:
         """Replace the specified root directory with the contents of the artifact, and return its path.
 
-        WARNING: This DELETES all files in ``root`` that are not included in the artifact. Symlinks in it are deleted, never followed.
-        ``root`` is ``./artifacts/NAME`` by default.
+        WARNING: This DELETES all files in ``root`` that are not included in the artifact, when all of the artifact is there; what stands in
+        the way of one of its files, before. Symlinks in it are deleted, never followed. ``root`` is ``./artifacts/NAME`` by default.
         """
-        from artfs.api.placing import clear_others, place_version
+        from artfs.api.placing import replace_directory
 
         seen = self._logged("checkout")
         target = Path(root or self._default_root(include_version=False))
-        clear_others(self._client, target, self._client.services.open_index(seen))
-        place_version(self._client, seen, target)
+        replace_directory(self._client, seen, target)
         return str(root or target)
 
     def verify(self, root: AnyPath | None = None) -> None:

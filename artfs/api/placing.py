@@ -63,8 +63,20 @@ def _write(
 # Checkout ---------------------------------------------------------------------------------------------------------
 
 
-def clear_others(client: Client, root: Path, index: ManifestIndex) -> None:
-    """Delete everything below a directory that is not in a version, or is there as something else. Symlinks are not followed.
+def replace_directory(client: Client, version: Version, root: Path) -> None:
+    """Let a directory hold the files of a version and nothing else. Symlinks in it are not followed.
+
+    What stands in the way of a file is deleted first, everything else that is not in the version when all of it is there: a store that is
+    away, or a full disk, costs nothing that is not replaced. InvalidInputError: see `_clear_directory`.
+    """
+    index = client.services.open_index(version)
+    _clear_directory(client, root, index, everything=False)
+    place_version(client, version, root)
+    _clear_directory(client, root, index, everything=True)
+
+
+def _clear_directory(client: Client, root: Path, index: ManifestIndex, *, everything: bool) -> None:
+    """Delete what is there as something else than in a version, or also ``everything`` that is not in it.
 
     InvalidInputError for a root that no artifact should replace: one that holds the home directory or the data of artfs, and the root of
     the file system with them.
@@ -79,24 +91,26 @@ def clear_others(client: Client, root: Path, index: ManifestIndex) -> None:
     try:
         descriptor = os.open(real, _DIRECTORY)
         try:
-            _clear(descriptor, real, index, index.node(0))
+            _clear(descriptor, real, index, index.node(0), everything=everything)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise error_of(error, real) from error
 
 
-def _clear(directory: int, where: Path, index: ManifestIndex, node: Node) -> None:
+def _clear(directory: int, where: Path, index: ManifestIndex, node: Node, *, everything: bool) -> None:
     """Every directory is opened in the one above it, so that nothing leads out of the root that somebody puts there meanwhile."""
     with os.scandir(directory) as found:
         entries = list(found)
     for entry in entries:
         wanted = _child(index, node, entry.name)
+        if wanted is None and not everything:
+            continue
         is_dir = entry.is_dir(follow_symlinks=False)
         if wanted is not None and wanted.is_dir and is_dir:
             below = os.open(entry.name, _DIRECTORY, dir_fd=directory)
             try:
-                _clear(below, where / entry.name, index, wanted)
+                _clear(below, where / entry.name, index, wanted, everything=everything)
             finally:
                 os.close(below)
         elif wanted is None or wanted.is_dir != is_dir or not (is_dir or entry.is_file(follow_symlinks=False)):

@@ -32,7 +32,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 QUESTION = 60.0  # seconds for a question with all its tries
-SILENCE = 10.0  # seconds without any reply after which a question that changes nothing is given up: somebody waits for it
+SILENCE = (
+    10.0  # seconds without any reply after which a question that changes nothing is given up: somebody waits for it
+)
 MOST_REPLY = 64 << 20  # bytes of a reply, unpacked
 
 

@@ -386,6 +386,18 @@ def test_checkout(api, log, place, tmp_path):
     assert tree_of(outside) == {"precious": b"p"}
 
 
+@pytest.mark.expects_warning("is damaged or missing")
+def test_checkout_that_fails_has_not_deleted_the_rest(api, log, place, tmp_path):
+    log(files={"a": b"good"})
+    (blob,) = (tmp_path / "data/store/md5").glob(f"*/{hashlib.md5(b'good').hexdigest()[2:]}")
+    blob.unlink()
+    (place / "root").mkdir()
+    (place / "root/mine").write_bytes(b"mine")
+    with pytest.raises(IntegrityError):
+        api.artifact("demo/data").checkout("root")
+    assert tree_of(place / "root") == {"mine": b"mine"}
+
+
 def test_checkout_default_root(api, log, place):
     log(files={"a": b"1"})
     assert api.artifact("demo/data").checkout() == str(place / "artifacts/data")

@@ -7,12 +7,13 @@ faster; only what happens between that look and the change can be lost.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from artfs.errors import BusyError, ConflictError, InvalidInputError, NotFoundError
 from artfs.model.metadata import merge_metadata, parse_metadata
 from artfs.model.names import LATEST, version_name
 from artfs.registry.wandb import operations, parse
+from artfs.registry.wandb.reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,24 +21,12 @@ if TYPE_CHECKING:
     from artfs.model.entry import JsonValue
     from artfs.model.names import ArtifactRef, CollectionRef
     from artfs.registry.port import Version, VersionChange
-    from artfs.wandb.session import WandbSession
 
 _DISABLED = -2  # how the server writes that there is no ttl
 
 
-class Changes:
+class Changes(Reading):
     """What a registry changes. Part of `WandbRegistry`."""
-
-    _session: WandbSession
-
-    if TYPE_CHECKING:  # of the reading half
-
-        def version(self, ref: ArtifactRef) -> Version: ...
-        def version_by_id(self, version_id: str) -> Version: ...
-        def links(self, version_id: str) -> Sequence[Version]: ...
-        def project_exists(self, entity: str, project: str) -> bool: ...
-        def create_project(self, entity: str, project: str) -> None: ...
-        def _collection(self, operation: Any, collection: CollectionRef, **more: object) -> parse.Node | None: ...
 
     def add_aliases(self, ref: ArtifactRef, aliases: Sequence[str]) -> Version:
         """Move aliases to a version."""
@@ -185,5 +174,3 @@ def _is_done(pair: tuple[object, object], found: object, what: str) -> bool:
     if found != seen:
         raise ConflictError(f"the {what} was changed by somebody else meanwhile", hint="look at the version again")
     return False
-
-

@@ -133,7 +133,7 @@ class Commits:
         except NotFoundError:
             return None
 
-    def publish(self, client_id: str, manifest: ManifestFile, aliases: Sequence[str]) -> Version:  # noqa: ARG002 - the server has it
+    def publish(self, client_id: str, manifest: ManifestFile, aliases: Sequence[str]) -> Version:
         """Commit the artifact, and wait until it is a version."""
         version_id = self._reserved.pop(client_id, None)
         if version_id is None:

@@ -166,7 +166,8 @@ LINK = Operation(
     "LinkArtifact", "mutation LinkArtifact($input: LinkArtifactInput!) { linkArtifact(input: $input) { versionIndex } }"
 )
 UNLINK = Operation(
-    "UnlinkArtifact", "mutation UnlinkArtifact($input: UnlinkArtifactInput!) { unlinkArtifact(input: $input) { success } }"
+    "UnlinkArtifact",
+    "mutation UnlinkArtifact($input: UnlinkArtifactInput!) { unlinkArtifact(input: $input) { success } }",
 )
 UPDATE_SEQUENCE = Operation(
     "UpdateSequence",
@@ -179,7 +180,8 @@ UPDATE_PORTFOLIO = Operation(
     " updateArtifactPortfolio(input: $input) { artifactCollection { id } } }",
 )
 CREATE_PROJECT = Operation(
-    "CreateProject", "mutation CreateProject($input: UpsertModelInput!) { upsertModel(input: $input) { project { id } } }"
+    "CreateProject",
+    "mutation CreateProject($input: UpsertModelInput!) { upsertModel(input: $input) { project { id } } }",
 )
 UPSERT_RUN = Operation(
     "UpsertRun",

@@ -71,7 +71,13 @@ def aliases(node: Node) -> tuple[str, ...]:
 
 def is_name(text: str) -> bool:
     """Whether a name can be one in a directory; others are left out of listings."""
-    return bool(text) and not text.startswith(".") and "/" not in text and "\0" not in text and len(text.encode(errors="replace")) <= 255
+    return (
+        bool(text)
+        and not text.startswith(".")
+        and "/" not in text
+        and "\0" not in text
+        and len(text.encode(errors="replace")) <= 255
+    )
 
 
 def place(node: Node) -> CollectionRef:
@@ -160,7 +166,9 @@ def _manifest(artifact: Node) -> ManifestFile:
     try:
         digest = Digest.from_base64(field(found, "digest", str))
     except InvalidInputError as error:
-        raise IntegrityError(f"the W&B server has answered with a wrong digest of a manifest: {error.message}") from error
+        raise IntegrityError(
+            f"the W&B server has answered with a wrong digest of a manifest: {error.message}"
+        ) from error
     return ManifestFile(digest, number(field(found, "file", dict).get("sizeBytes")))
 
 
@@ -208,8 +216,6 @@ def _config(text: object) -> Mapping[str, JsonValue]:
         for name, value in found.items()
         if name not in {"_wandb", "wandb_version"}
     }
-
-
 
 
 def now() -> datetime:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from artfs.errors import NotFoundError
 from artfs.registry.port import RunInfo, RunState, State
 from artfs.registry.wandb import operations, parse
+from artfs.registry.wandb.reading import Reading
 from artfs.wandb.paging import pages
 
 if TYPE_CHECKING:
@@ -16,20 +17,12 @@ if TYPE_CHECKING:
     from artfs.model.names import RunRef
     from artfs.registry.port import Version
     from artfs.wandb.operation import Operation
-    from artfs.wandb.session import WandbSession
 
 _PAGE = 200
 
 
-class Runs:
+class Runs(Reading):
     """What a registry knows of runs. Part of `WandbRegistry`."""
-
-    _session: WandbSession
-
-    if TYPE_CHECKING:  # of the reading half
-
-        def version_by_id(self, version_id: str) -> Version: ...
-        def project_exists(self, entity: str, project: str) -> bool: ...
 
     def logged_by(self, version_id: str) -> RunInfo | None:
         """Return the run that logged a version; None if a user did."""
@@ -110,7 +103,9 @@ class Runs:
             "host": host if isinstance(host, str) else None,
             "state": run.state.value if run.state is not RunState.RUNNING else None,
         }
-        self._session.ask(operations.UPSERT_RUN, {"input": {key: value for key, value in wanted.items() if value is not None}})
+        self._session.ask(
+            operations.UPSERT_RUN, {"input": {key: value for key, value in wanted.items() if value is not None}}
+        )
 
     def record_logged(self, run: RunInfo, version_id: str) -> None:
         """Nothing: the server records who logs a version when it is made (`artfs.registry.wandb.commits`). NotFoundError."""

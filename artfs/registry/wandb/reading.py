@@ -1,0 +1,296 @@
+"""What there is on a W&B server, and how it is asked: the reading half of the port, on which the others stand.
+
+Lists are walked page by page, once; one name is asked for alone. A collection is made by its first version there; until then, what was
+asked for is remembered here.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from artfs.errors import ExistsError, NotFoundError, PermissionDeniedError, VersionDeletedError
+from artfs.model.digest import Digest
+from artfs.model.names import CollectionRef, version_index
+from artfs.registry.port import CollectionInfo, CollectionKind, CollectionListing, State
+from artfs.registry.wandb import operations, parse
+from artfs.wandb.paging import pages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from artfs.model.names import ArtifactRef
+    from artfs.registry.port import AliasInfo, Version, VersionInfo
+    from artfs.wandb.operation import Operation
+    from artfs.wandb.session import WandbSession
+
+_PAGE = 500
+
+
+class Reading:
+    """A registry that is looked at. The methods are documented at `artfs.registry.port.Registry`."""
+
+    def __init__(self, session: WandbSession, entity: str | None) -> None:
+        self._session = session
+        self._entity = entity
+        self._lock = threading.Lock()
+        self._made: dict[CollectionRef, datetime] = {}
+        self._reserved: dict[str, str] = {}
+
+    @property
+    def id(self) -> str:
+        """The name of this registry: the same for everybody who uses the server."""
+        return f"wandb-{Digest.of(str(self._session.base).encode()).hex[:16]}"
+
+    @cached_property
+    def default_entity(self) -> str:
+        """The entity of the settings, or that of who has logged in."""
+        if self._entity:
+            return self._entity
+        viewer = self._viewer
+        found = viewer.get("entity") or viewer.get("username")
+        if not found:
+            raise PermissionDeniedError("the W&B server does not say who you are", hint="log in, or set ARTFS_ENTITY")
+        return str(found)
+
+    @cached_property
+    def _viewer(self) -> parse.Node:
+        found = self._session.ask(operations.VIEWER, {}).get("viewer")
+        if not isinstance(found, dict):
+            raise PermissionDeniedError(
+                "the W&B server does not know who you are", hint="check WANDB_API_KEY or ~/.netrc"
+            )
+        return found
+
+    def close(self) -> None:
+        """Give back connections."""
+        self._session.close()
+
+    # What exists ------------------------------------------------------------------------------------------------
+
+    def entities(self) -> Sequence[str]:
+        """Return who has logged in, and the teams and organizations of that user."""
+        viewer = self._viewer
+        teams = (edge.get("node") or {} for edge in (viewer.get("teams") or {}).get("edges") or ())
+        organizations = ((one.get("orgEntity") or {}) for one in viewer.get("organizations") or ())
+        names = {self.default_entity, viewer.get("entity"), *(node.get("name") for node in (*teams, *organizations))}
+        return sorted(name for name in names if isinstance(name, str) and parse.is_name(name))
+
+    def entity_exists(self, entity: str) -> bool:
+        """Whether there is an entity; any that the server knows is one, listed or not."""
+        if entity in self.entities():
+            return True
+        return bool(self._session.ask(operations.ENTITY, {"entity": entity}).get("entity"))
+
+    def projects(self, entity: str) -> Sequence[str]:
+        """Return the names of an entity's projects."""
+        found = pages(self._session, operations.PROJECTS, {"entity": entity}, ("models",), page_size=_PAGE)
+        names = {str(parse.field(node, "name", str)) for node in found}
+        if not names and not self.entity_exists(entity):
+            raise NotFoundError(f"there is no entity {entity!r}")
+        with self._lock:
+            names |= {ref.project for ref in self._made if ref.entity == entity}
+        return sorted(filter(parse.is_name, names))
+
+    def project_exists(self, entity: str, project: str) -> bool:
+        """Whether there is a project."""
+        with self._lock:
+            if any((ref.entity, ref.project) == (entity, project) for ref in self._made):
+                return True
+        return self._project(operations.PROJECT, CollectionRef(entity, project, "")) is not None
+
+    def collections(self, entity: str, project: str) -> Sequence[str]:
+        """Return the names of a project's collections."""
+        return [info.ref.collection for info in self.collection_infos(entity, project)]
+
+    def collection_infos(self, entity: str, project: str) -> Sequence[CollectionInfo]:
+        """Return the collections of a project by name."""
+        variables = {"entity": entity, "project": project}
+        infos = {}
+        for node in self._walk(operations.COLLECTIONS, variables, ("project", "artifactCollections")):
+            ref = CollectionRef(entity, project, str(parse.field(node, "name", str)))
+            if node.get("state") != State.DELETED.value and parse.is_name(ref.collection):
+                infos[ref] = parse.collection_info(node, ref)
+        for ref in self._made_in(entity, project):
+            infos.setdefault(ref, self._empty(ref))
+        if not infos and not self.project_exists(entity, project):
+            raise NotFoundError(f"there is no project {entity}/{project}")
+        return [infos[ref] for ref in sorted(infos, key=str)]
+
+    def collection_info(self, collection: CollectionRef) -> CollectionInfo:
+        """Return one collection."""
+        node = self._collection(operations.COLLECTION, collection)
+        if node is not None and node.get("state") != State.DELETED.value:
+            return parse.collection_info(node, collection)
+        if self._is_made(collection):
+            return self._empty(collection)
+        raise NotFoundError(f"there is no collection {collection}")
+
+    def listing(self, collection: CollectionRef) -> CollectionListing:
+        """Return the versions and aliases of a collection."""
+        info = self.collection_info(collection)
+        versions, aliases = parse.listed(
+            self._walk(
+                operations.LISTING, self._named(collection), ("project", "artifactCollection", "artifactMemberships")
+            )
+        )
+        return CollectionListing(
+            kind=info.kind,
+            type=info.type if versions else None,
+            created_at=info.created_at,
+            updated_at=info.updated_at,
+            versions=versions,
+            aliases=aliases,
+        )
+
+    def find(self, collection: CollectionRef, name: str) -> VersionInfo | AliasInfo:
+        """Return what a collection shows under a name."""
+        node = self._membership(operations.FIND, collection, name)
+        versions, aliases = parse.listed([] if node is None else [node])
+        index = version_index(name)
+        for version in versions:
+            if version.index == index:
+                return version
+        for alias in aliases:
+            if alias.name == name:
+                return alias
+        raise NotFoundError(f"{collection} has no {name!r}")
+
+    def version(self, ref: ArtifactRef) -> Version:
+        """Return a COMMITTED version."""
+        node = self._membership(operations.VERSION, ref.collection, ref.alias)
+        if node is None or node.get("artifact") is None:
+            raise NotFoundError(
+                f"there is no version {ref}", hint=f"artfs ls {ref.collection} lists those that there are"
+            )
+        return self._committed(node, str(ref), ref.alias)
+
+    @staticmethod
+    def _committed(node: parse.Node, name: str, alias: str | None = None) -> Version:
+        state = node["artifact"].get("state")
+        if state == State.DELETED.value:
+            raise VersionDeletedError(f"{name} was deleted")
+        if state != State.COMMITTED.value:
+            raise NotFoundError(f"there is no version {name}")
+        found = parse.version(node)
+        # The server takes digests and commit hashes for aliases, too: those name no directory.
+        if alias is not None and version_index(alias) != found.index and alias not in found.aliases:
+            raise NotFoundError(f"there is no version {name}")
+        return found
+
+    def version_by_id(self, version_id: str) -> Version:
+        """Return a COMMITTED version by its id, as the collection shows it where it was logged."""
+        for node in self._memberships(version_id):
+            if (node.get("artifactCollection") or {}).get("__typename") != parse.PORTFOLIO:
+                return self._committed(node, f"the version with the id {version_id!r}")
+        raise NotFoundError(f"there is no version with the id {version_id!r}")
+
+    def versions(self, collection: CollectionRef) -> Sequence[Version]:
+        """Return all COMMITTED versions of a collection."""
+        self.collection_info(collection)
+        path = ("project", "artifactCollection", "artifactMemberships")
+        nodes = self._walk(operations.VERSIONS, self._named(collection), path)
+        found = [
+            parse.version(node) for node in nodes if (node.get("artifact") or {}).get("state") == State.COMMITTED.value
+        ]
+        return sorted(found, key=lambda version: version.index)
+
+    def links(self, version_id: str) -> Sequence[Version]:
+        """Return a version as each portfolio shows it that links it."""
+        found = [
+            parse.version(node)
+            for node in self._memberships(version_id)
+            if (node.get("artifactCollection") or {}).get("__typename") == parse.PORTFOLIO
+        ]
+        return sorted(found, key=lambda version: str(version.collection))
+
+    # Making places ----------------------------------------------------------------------------------------------
+
+    def create_entity(self, entity: str) -> None:
+        """Refuse: entities are accounts and teams."""
+        if self.entity_exists(entity):
+            raise ExistsError(f"the entity {entity!r} exists already")
+        raise PermissionDeniedError("entities of a W&B server are made on its web pages: they are accounts and teams")
+
+    def create_project(self, entity: str, project: str) -> None:
+        """Make a project."""
+        if self.project_exists(entity, project):
+            raise ExistsError(f"the project {entity}/{project} exists already")
+        self._session.ask(operations.CREATE_PROJECT, {"input": {"entityName": entity, "name": project}})
+
+    def create_collection(self, collection: CollectionRef) -> None:
+        """Remember a sequence, which the server will make with its first version."""
+        try:
+            self.collection_info(collection)
+        except NotFoundError:
+            with self._lock:
+                self._made[collection] = parse.now()
+            return
+        raise ExistsError(f"the collection {collection} exists already")
+
+    def remove_entity(self, entity: str) -> None:
+        """Refuse: entities are accounts and teams."""
+        raise PermissionDeniedError(f"the entity {entity!r} of a W&B server is removed on its web pages")
+
+    def remove_project(self, entity: str, project: str) -> None:
+        """Refuse: a project has more than artifacts."""
+        raise PermissionDeniedError(f"the project {entity}/{project} of a W&B server is removed on its web pages")
+
+    def remove_collection(self, collection: CollectionRef) -> None:
+        """Forget a collection that the server does not know yet."""
+        self.collection_info(collection)
+        with self._lock:
+            if self._made.pop(collection, None) is None:
+                raise PermissionDeniedError(f"the collection {collection} of a W&B server is removed on its web pages")
+
+    # Asking -----------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _named(collection: CollectionRef) -> dict[str, object]:
+        return {"entity": collection.entity, "project": collection.project, "collection": collection.collection}
+
+    def _walk(
+        self, operation: Operation, variables: Mapping[str, object], path: tuple[str, ...]
+    ) -> Iterator[parse.Node]:
+        try:
+            yield from pages(self._session, operation, variables, path, page_size=_PAGE)
+        except NotFoundError:
+            return  # there is no such project or collection: who asks says so, if nothing was made here
+
+    def _project(self, operation: Operation, collection: CollectionRef, **more: object) -> parse.Node | None:
+        found = self._session.ask(operation, {**self._named(collection), **more}).get("project")
+        return found if isinstance(found, dict) else None
+
+    def _collection(self, operation: Operation, collection: CollectionRef, **more: object) -> parse.Node | None:
+        found = (self._project(operation, collection, **more) or {}).get("artifactCollection")
+        return found if isinstance(found, dict) else None
+
+    def _membership(self, operation: Operation, collection: CollectionRef, name: str) -> parse.Node | None:
+        found = (self._collection(operation, collection, name=name) or {}).get("artifactMembership")
+        return found if isinstance(found, dict) else None
+
+    def _memberships(self, version_id: str) -> list[parse.Node]:
+        artifact = self._session.ask(operations.MEMBERSHIPS, {"id": version_id}).get("artifact")
+        if not isinstance(artifact, dict):
+            raise NotFoundError(f"there is no version with the id {version_id!r}")
+        if artifact.get("state") == State.DELETED.value:
+            raise VersionDeletedError(f"the version with the id {version_id!r} was deleted")
+        edges = (artifact.get("artifactMemberships") or {}).get("edges") or []
+        return [edge["node"] for edge in edges if isinstance(edge, dict) and isinstance(edge.get("node"), dict)]
+
+    # What was made here -----------------------------------------------------------------------------------------
+
+    def _is_made(self, collection: CollectionRef) -> bool:
+        with self._lock:
+            return collection in self._made
+
+    def _made_in(self, entity: str, project: str) -> list[CollectionRef]:
+        with self._lock:
+            return [ref for ref in self._made if (ref.entity, ref.project) == (entity, project)]
+
+    def _empty(self, collection: CollectionRef) -> CollectionInfo:
+        with self._lock:
+            made = self._made[collection]
+        return CollectionInfo(collection, CollectionKind.SEQUENCE, None, None, 0, made, made)
