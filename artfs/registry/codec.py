@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from datetime import datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from artfs.errors import InvalidInputError
 from artfs.model.digest import Algorithm, Digest
@@ -25,6 +25,9 @@ from artfs.registry.port import (
     Version,
     VersionInfo,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def encode(answer: object) -> str:
@@ -100,6 +103,23 @@ def decode_found(text: str) -> VersionInfo | AliasInfo:
     if "created_at" in found:
         return VersionInfo(found["id"], found["index"], datetime.fromisoformat(found["created_at"]))
     return AliasInfo(found["name"], found["index"], datetime.fromisoformat(found["updated_at"]))
+
+
+def assemble_listing(seen: Iterable[str], info: str | None) -> CollectionListing:
+    """Return a listing made of what was seen of a collection name by name; ``info`` is the answer about the collection, if it was seen."""
+    found = [decode_found(text) for text in seen]
+    versions = sorted((one for one in found if isinstance(one, VersionInfo)), key=lambda one: one.index)
+    aliases = sorted((one for one in found if isinstance(one, AliasInfo)), key=lambda one: one.name)
+    times = [one.created_at for one in versions] + [one.updated_at for one in aliases]
+    about = None if info is None else decode_collection_info(info)
+    return CollectionListing(
+        kind=CollectionKind.SEQUENCE if about is None else about.kind,
+        type=None if about is None else about.type,
+        created_at=min(times) if about is None else about.created_at,
+        updated_at=max(times) if about is None else about.updated_at,
+        versions=tuple(versions),
+        aliases=tuple(aliases),
+    )
 
 
 def _collection_info(found: dict[str, Any]) -> CollectionInfo:

@@ -69,6 +69,13 @@ class Memory:
         rows = self._run("SELECT answer FROM seen WHERE question = ?", question)
         return str(rows[0][0]) if rows else None
 
+    def beginning(self, prefix: str) -> dict[str, str]:
+        """Return the answers to the questions that begin with a text, by what follows it."""
+        rows = self._run(
+            "SELECT question, answer FROM seen WHERE question >= ? AND question < ?", prefix, f"{prefix}\U0010ffff"
+        )
+        return {str(question)[len(prefix) :]: str(answer) for question, answer in rows}
+
     def put(self, question: str, answer: str) -> None:
         """Remember an answer."""
         self._run("INSERT OR REPLACE INTO seen VALUES (?, ?) ", question, answer)
@@ -207,6 +214,23 @@ class RememberedRegistry:
         except UnreachableError:
             return out_of_list()
 
+    def _list(
+        self,
+        question: str,
+        ask: Callable[[Registry], T],
+        decode: Callable[[str], T],
+        prefix: str,
+        assemble: Callable[[Mapping[str, str]], T],
+    ) -> T:
+        """Answer a question for a list; where it was never asked, and the registry is away, with the single names that were seen."""
+        try:
+            return self._read(question, ask, decode)
+        except UnreachableError:
+            seen = self._memory.beginning(prefix)
+            if not seen:
+                raise
+            return assemble(seen)
+
     def _remembered(self, question: str, decode: Callable[[str], T], error: ArtfsError) -> T:
         text = self._memory.get(question)
         if text is None:
@@ -234,7 +258,9 @@ class RememberedRegistry:
 
     def entities(self) -> Sequence[str]:
         """Return the names of the entities."""
-        return self._read("entities", lambda registry: list(registry.entities()), codec.decode_names)
+        return self._list(
+            "entities", lambda registry: list(registry.entities()), codec.decode_names, "entity_exists ", _names_of
+        )
 
     def entity_exists(self, entity: str) -> bool:
         """Whether there is an entity."""
@@ -256,7 +282,10 @@ class RememberedRegistry:
 
     def projects(self, entity: str) -> Sequence[str]:
         """Return the names of an entity's projects."""
-        return self._read(f"projects {entity}", lambda registry: list(registry.projects(entity)), codec.decode_names)
+        question, prefix = f"projects {entity}", f"project_exists {entity}/"
+        return self._list(
+            question, lambda registry: list(registry.projects(entity)), codec.decode_names, prefix, _names_of
+        )
 
     def collections(self, entity: str, project: str) -> Sequence[str]:
         """Return the names of a project's collections."""
@@ -265,7 +294,14 @@ class RememberedRegistry:
 
     def listing(self, collection: CollectionRef) -> CollectionListing:
         """Return the versions and aliases of a collection."""
-        return self._read(f"listing {collection}", lambda registry: registry.listing(collection), codec.decode_listing)
+
+        def assemble(seen: Mapping[str, str]) -> CollectionListing:
+            return codec.assemble_listing(seen.values(), self._memory.get(f"collection_info {collection}"))
+
+        question, prefix = f"listing {collection}", f"find {collection} "
+        return self._list(
+            question, lambda registry: registry.listing(collection), codec.decode_listing, prefix, assemble
+        )
 
     def version(self, ref: ArtifactRef) -> Version:
         """Return a COMMITTED version."""
@@ -283,10 +319,12 @@ class RememberedRegistry:
 
     def collection_infos(self, entity: str, project: str) -> Sequence[CollectionInfo]:
         """Return the collections of a project."""
-        return self._read(
+        return self._list(
             f"collection_infos {entity}/{project}",
             lambda registry: list(registry.collection_infos(entity, project)),
             codec.decode_collection_infos,
+            f"collection_info {entity}/{project}/",
+            lambda seen: [codec.decode_collection_info(seen[name]) for name in sorted(seen)],
         )
 
     def collection_info(self, collection: CollectionRef) -> CollectionInfo:
@@ -451,3 +489,7 @@ def _only(found: Iterable[T], missing: str) -> T:
     for one in found:
         return one
     raise NotFoundError(missing)
+
+
+def _names_of(seen: Mapping[str, str]) -> list[str]:
+    return sorted(name for name, answer in seen.items() if codec.decode_truth(answer))

@@ -26,6 +26,7 @@ def run_python(code, place):
 LOGS_AND_IS_KILLED = """
     import os, artfs
     from artfs.staging.commit import Committer
+    from artfs.staging.target import StoreTarget
     def die(*_, **__):
         os.kill(os.getpid(), 9)
     {patch}
@@ -38,8 +39,8 @@ LOGS_AND_IS_KILLED = """
 """
 KILLS = {
     "before the commit begins": "Committer.run = die",
-    "when it is hashed": "Committer._store_files = die",
-    "when the files are stored": "Committer._store_manifest = die",
+    "when it is hashed": "StoreTarget.store_files = die",
+    "when the files are stored": "StoreTarget.store_manifest = die",
     "when it is published": "Committer._record_run = die",
     "when the run is recorded": "Committer._mark = die",
 }

@@ -346,3 +346,48 @@ def test_a_name_that_cannot_be_remembered_is_no_failure_of_the_memory(link, open
     with pytest.raises(UnreachableError):
         registry.projects("half a pair: \ud800")
     assert registry.entities() == ["me"]
+
+
+@AWAY
+def test_lists_that_were_never_asked_for_show_the_names_that_were_seen(link, opened, no_pause):
+    """Who reads by full names, as programs do, lists nothing while the registry is there."""
+    fill(link.connect())
+    registry = opened()
+    assert registry.entity_exists("me")
+    assert registry.project_exists("me", "demo")
+    assert not registry.project_exists("me", "nothing")
+    info = registry.collection_info(DATA)
+    version, alias = registry.find(DATA, "v0"), registry.find(DATA, "latest")
+    with pytest.raises(NotFoundError):
+        registry.find(DATA, "v77")
+    link.cut = True
+    assert registry.entities() == ["me"]
+    assert registry.projects("me") == ["demo"]
+    assert registry.collection_infos("me", "demo") == [info]
+    listing = registry.listing(DATA)
+    assert (listing.versions, listing.aliases) == ((version,), (alias,))
+    assert (listing.kind, listing.type, listing.updated_at) == (info.kind, info.type, info.updated_at)
+    with pytest.raises(UnreachableError):
+        registry.listing(OTHER)
+
+
+@AWAY
+def test_one_name_is_found_in_a_list_that_was_seen(link, opened, no_pause):
+    fill(link.connect())
+    registry = opened()
+    listing, infos = registry.listing(DATA), registry.collection_infos("me", "demo")
+    assert registry.entities()
+    assert registry.projects("me")
+    link.cut = True
+    assert registry.find(DATA, "latest") in listing.aliases
+    assert registry.find(DATA, f"v{listing.versions[0].index}") == listing.versions[0]
+    assert registry.collection_info(DATA) in infos
+    assert registry.entity_exists("me")
+    assert registry.project_exists("me", "demo")
+    assert not registry.project_exists("me", "nothing")
+    for call in (
+        lambda: registry.find(DATA, "nothing"),
+        lambda: registry.collection_info(CollectionRef("me", "demo", "no")),
+    ):
+        with pytest.raises(NotFoundError):
+            call()
