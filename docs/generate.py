@@ -21,14 +21,18 @@ _BLOCK = re.compile(r"(<!-- help: (artfs[ a-z]*) -->\n).*?(<!-- end of help -->\
 
 
 def help_texts() -> dict[str, str]:
-    """Return what ``--help`` prints for `artfs` and for each of its commands."""
+    """Return what ``--help`` prints for `artfs`, for each of its commands, and for the commands of those that have some."""
     root = click.Context(main, info_name="artfs", terminal_width=WIDTH, **main.context_settings)
     texts = {"artfs": main.get_help(root)}
     for name in COMMANDS:
         command = main.get_command(root, name)
         if command is None:
             raise SystemExit(f"artfs has no command {name!r}")
-        texts[f"artfs {name}"] = command.get_help(click.Context(command, parent=root, info_name=name))
+        context = click.Context(command, parent=root, info_name=name)
+        texts[f"artfs {name}"] = command.get_help(context)
+        if isinstance(command, click.Group):
+            for below, inner in command.commands.items():
+                texts[f"artfs {name} {below}"] = inner.get_help(click.Context(inner, parent=context, info_name=below))
     return texts
 
 

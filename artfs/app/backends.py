@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from artfs.storage.metrics import Metered, OperationCount
     from artfs.storage.port import BlobStore, Objects, Source
     from artfs.storage.wandb_store import WandbStore
+    from artfs.storage.wandb_urls import Upcoming
     from artfs.wandb.session import WandbSession
 
 READ_LIMIT = 256 << 20
@@ -91,9 +92,9 @@ class Backends:
 
         return open_store(url)
 
-    def open_file(self, store: BlobStore) -> Callable[[Entry], Source] | None:
+    def open_file(self, store: BlobStore, upcoming: Upcoming) -> Callable[[Entry], Source] | None:
         """Return what opens the files of versions, where blobs are not found by their digests alone."""
-        return cast("WandbStore", store).open_entry if self._on_wandb else None
+        return partial(cast("WandbStore", store).open_entry, upcoming=upcoming) if self._on_wandb else None
 
     def read_manifest(self, store: BlobStore, manifest: ManifestFile, version_id: str) -> Iterable[bytes]:
         """Yield the bytes of the manifest of a version, not proven yet. NotFoundError."""

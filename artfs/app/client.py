@@ -39,15 +39,32 @@ class MountInfo:
     socket: Path
 
 
+@dataclass(frozen=True, slots=True)
+class TableEntry:
+    """An artfs in the mount table: ``minor`` of its device, ``uid`` of the user who mounted it, ``options`` of the superblock."""
+
+    mountpoint: Path
+    minor: int
+    uid: int | None
+    options: frozenset[str]
+
+
+def mount_table(table: bytes | None = None) -> list[TableEntry]:
+    """Return the artfs mounts that this process sees, in the order in which they were mounted. ``table`` is mountinfo, or of a test."""
+    found = []
+    for line in (Path("/proc/self/mountinfo").read_bytes() if table is None else table).split(b"\n"):
+        fields = line.split(b" ")
+        if len(fields) > 6 and fields[(dash := fields.index(b"-")) + 1] == FILE_SYSTEM_TYPE.encode():
+            path = _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), fields[4])
+            options = frozenset(os.fsdecode(fields[dash + 3]).split(","))
+            uid = next((int(one[8:]) for one in options if re.fullmatch(r"user_id=\d+", one)), None)
+            found.append(TableEntry(Path(os.fsdecode(path)), int(fields[2].partition(b":")[2]), uid, options))
+    return found
+
+
 def mount_points() -> list[tuple[Path, int]]:
     """Return the artfs mounts that this process sees and their device minors, in the order in which they were mounted."""
-    found = []
-    for line in Path("/proc/self/mountinfo").read_bytes().split(b"\n"):
-        fields = line.split(b" ")
-        if len(fields) > 6 and fields[fields.index(b"-") + 1] == FILE_SYSTEM_TYPE.encode():
-            path = _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), fields[4])
-            found.append((Path(os.fsdecode(path)), int(fields[2].partition(b":")[2])))
-    return found
+    return [(entry.mountpoint, entry.minor) for entry in mount_table()]
 
 
 def mount_of(path: Path) -> Path | None:

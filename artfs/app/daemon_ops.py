@@ -1,14 +1,16 @@
-"""What a mount process does when its control socket is asked: status, refresh, stage, commit, record."""
+"""What a mount process does when its control socket is asked: status, refresh, stage, commit, record, diff."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from artfs.app.draft_diff import diff
 from artfs.app.places import make_collection
 from artfs.errors import ArtfsError, ExistsError, InvalidInputError, ReadOnlyError
 from artfs.model.metadata import parse_metadata
@@ -25,6 +27,7 @@ from artfs.model.reference import redact
 from artfs.model.runs import parse_full_run
 from artfs.staging.drafts import Base
 from artfs.staging.journal import Journal
+from artfs.version import __version__
 from artfs.vfs.namespace import COMMIT_NAME, STAGING_NAME, Kind
 
 if TYPE_CHECKING:
@@ -78,6 +81,7 @@ class DaemonOperations:
             "stage": self.stage,
             "commit": self.commit,
             "record": self.record,
+            "diff": partial(diff, self._services, self._commits),
         }
 
     async def status(self, _: Message) -> AsyncGenerator[Message, None]:
@@ -88,6 +92,7 @@ class DaemonOperations:
         yield {
             "result": {
                 "pid": os.getpid(),
+                "version": __version__,
                 "mountpoint": str(self._mountpoint),
                 "read_only": self._read_only,
                 "registry": redact(services.config.registry),

@@ -9,19 +9,22 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artfs.errors import IntegrityError
+from artfs.errors import IntegrityError, UnreachableError
 from artfs.model.digest import Algorithm
+from artfs.model.names import version_name
 from artfs.registry.remembered import Health, RememberedRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from artfs.app.backends import Backends
     from artfs.cache.blocks import BlockCache
     from artfs.cache.index import Indexes, ManifestIndex
     from artfs.config import Config
     from artfs.content.following import FollowingReader
+    from artfs.content.origin import Origins
     from artfs.content.targets import Targets
+    from artfs.content.verify import Verifier
     from artfs.model.entry import Entry
     from artfs.registry.port import ManifestFile, Registry, Version
     from artfs.staging.commit import Committer
@@ -93,14 +96,33 @@ class Services:
         """Proven bytes."""
         from artfs.cache.blocklists import BlockLists
         from artfs.content.following import FollowingReader
-        from artfs.content.origin import Origins
         from artfs.content.proof import Prover
         from artfs.content.remote import Remote
 
         prover = Prover(self.store, BlockLists(self.config.cache_dir))
         remote = Remote(prover, self.cache, strict=self.config.verify == "strict")
-        origins = Origins(self.store, self.references.open, self.backends.open_file(self.store))
-        return FollowingReader(origins, prover, remote, self.targets)
+        return FollowingReader(self.origins, prover, remote, self.targets)
+
+    @cached_property
+    def origins(self) -> Origins:
+        """Where bytes come from, not proven yet."""
+        from artfs.content.origin import Origins
+
+        return Origins(self.store, self.references.open, self.backends.open_file(self.store, self.indexes.upcoming))
+
+    def verifier(self, advance: Callable[[int, int], object]) -> Verifier:
+        """Return what proves entries where they lie. ``advance`` is told files and bytes, and may raise to give up."""
+        from artfs.cache.blocklists import BlockLists
+        from artfs.content.verify import Verifier
+
+        lists = BlockLists(self.config.cache_dir)
+        return Verifier(self.origins, self.targets, lists, self.cache(), advance)
+
+    def here(self) -> Callable[[Entry], int]:
+        """Return what says how many bytes of an entry are on this machine."""
+        from artfs.content.usage import bytes_here
+
+        return bytes_here(self.origins, self.targets, self.cache)
 
     @cached_property
     def targets(self) -> Targets:
@@ -114,7 +136,7 @@ class Services:
         """The drafts of this data directory. They are given back at the end."""
         from artfs.staging.drafts import Drafts
 
-        drafts = Drafts(self.config.data_dir / "drafts", self.registry.id, self._open_base)
+        drafts = Drafts(self.config.data_dir / "drafts", self.registry.id, self.open_base)
         self._closing.callback(drafts.close)
         return drafts
 
@@ -145,7 +167,21 @@ class Services:
         """Return the index of a version; NotFoundError if its manifest is missing. Blocks."""
         return self._open(version.manifest, version.id)
 
-    def _open_base(self, base: Base) -> ManifestIndex:
+    def open_cached_index(self, version: Version) -> ManifestIndex:
+        """Return the index of a version if it is on this machine; UnreachableError if its manifest would have to be fetched."""
+        if self.store.local:
+            return self.open_index(version)
+
+        def refuse() -> Iterable[bytes]:
+            raise UnreachableError(
+                f"the list of files of {version.collection}:{version_name(version.index)} is not on this machine",
+                hint="look at the version once: artfs ls, or a mount",
+            )
+
+        return self.indexes.open(version.manifest.digest, version.manifest.size, refuse, version.id)
+
+    def open_base(self, base: Base) -> ManifestIndex:
+        """Return the index of the version that a draft starts from. Blocks."""
         return self._open(base.manifest, base.version_id)
 
     def _open(self, manifest: ManifestFile, version_id: str) -> ManifestIndex:

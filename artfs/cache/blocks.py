@@ -70,6 +70,16 @@ class BlockCache:
         file.load()
         return file
 
+    def held(self, name: str, size: int) -> int:
+        """Return how many bytes of a content are here, by what is recorded; nothing is read of them. Reads local disk."""
+        keeper = self._shelf.open_keeper()
+        if keeper is not None and size:
+            try:
+                return keeper.world.ledger.held(parse_content(name, size))
+            except sqlite3.Error as error:
+                self._shelf.failed(keeper, error)
+        return 0
+
     def opened(self, name: str, size: int) -> CacheFile | None:
         """Return a content if what is known of it is in memory. Never blocks."""
         known = self._shelf.opened(Content(name, size))

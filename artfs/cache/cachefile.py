@@ -87,6 +87,11 @@ class CacheFile:
         return self._known.summary()[0] == self._content.blocks
 
     @property
+    def damaged(self) -> bool:
+        """Whether this process has found something of it damaged, or missing where it should be. Never blocks."""
+        return self._known.damaged
+
+    @property
     def sealed(self) -> bool:
         """Whether the whole content was proven once, and all that is here is. Never blocks."""
         return self._known.summary()[1]

@@ -12,11 +12,12 @@ import json
 import os
 import sqlite3
 import threading
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from artfs.cache.compile import FORMAT, checksum, compile_index
 from artfs.errors import IntegrityError, NotFoundError
-from artfs.model.entry import Entry
+from artfs.model.diff import Line, digest_text, line_of
+from artfs.model.entry import Entry, parse_algorithm
 from artfs.model.paths import EntryPath, join
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class ManifestIndex:
 
     def __init__(self, path: Path, home: str | None = None) -> None:
         self._path = path
-        self._home = home
+        self.home = home
         self._prove()
         self._database = self._connect()
         totals = cast("list[tuple[int, int, int]]", self._rows("SELECT files, size, root_dirs FROM totals"))
@@ -126,6 +127,16 @@ class ManifestIndex:
             node = self.child(node.number, name)
         return node
 
+    def following(self, path: str, limit: int) -> list[str]:
+        """Return the paths of up to ``limit`` files that come after one in the manifest, references left out."""
+        node = self.find(path)
+        if node is None:
+            return []
+        found = self._nodes(
+            "WHERE number > ? AND NOT is_dir AND ref IS NULL ORDER BY number LIMIT ?", node.number, limit
+        )
+        return [join(self.path(one.parent), one.name) for one in found]
+
     def path(self, number: int) -> str:
         """Return the path of a node; the root's is empty."""
         names: list[str] = []
@@ -145,11 +156,26 @@ class ManifestIndex:
 
     def entries(self, under: int = 0) -> Iterator[Entry]:
         """Yield the entries at or below a node, a directory at a time in name order. Uses a connection of its own."""
-        node = self.node(under)
-        if not node.is_dir:
+        if not self.node(under).is_dir:
             yield self.entry(under)
             return
-        query = "SELECT number, name, is_dir, digest, size, ref, birth, extra FROM nodes WHERE parent = ? ORDER BY name"
+        for path, fields in self._walk(under, "digest, size, ref, birth, extra"):
+            yield self._make_entry(path, fields)
+
+    def lines(self, under: int = 0) -> Iterator[Line]:
+        """Yield the lines (`artfs.model.diff`) of what `entries` yields, in the same order, at a fraction of the price."""
+        if not self.node(under).is_dir:
+            yield line_of(self.entry(under))
+            return
+        for path, (digest, size, extra) in self._walk(under, "digest, size, extra"):
+            if extra is not None and '"alg"' in extra:
+                yield Line(path, digest_text(digest, parse_algorithm(json.loads(extra))), size)
+            else:
+                yield Line(path, digest, size)
+
+    def _walk(self, under: int, columns: str) -> Iterator[tuple[str, list[Any]]]:
+        """Yield path and columns of the files below a directory."""
+        query = f"SELECT number, name, is_dir, {columns} FROM nodes WHERE parent = ? ORDER BY name"  # noqa: S608 - no input
         database = self._connect()
         try:
             pending = [(under, self.path(under))]
@@ -160,7 +186,7 @@ class ManifestIndex:
                     if is_dir:
                         below.append((child, join(directory, name)))
                     else:
-                        yield self._make_entry(join(directory, name), fields)
+                        yield join(directory, name), fields
                 pending.extend(reversed(below))
         except sqlite3.DatabaseError as error:
             raise IntegrityError(f"index {self._path.name} is damaged: {error}") from error
@@ -170,7 +196,7 @@ class ManifestIndex:
     def _make_entry(self, path: str, fields: Iterable[object]) -> Entry:
         digest, size, ref, birth, extra = fields
         # The path was parsed when the manifest was compiled.
-        return Entry(EntryPath(path), digest, size, ref, birth, json.loads(extra) if extra else {}, self._home)  # type: ignore[arg-type]
+        return Entry(EntryPath(path), digest, size, ref, birth, json.loads(extra) if extra else {}, self.home)  # type: ignore[arg-type]
 
 
 class Indexes:
@@ -189,6 +215,12 @@ class Indexes:
             if index is not None:
                 self._open[manifest] = index  # the newest comes last
             return index
+
+    def upcoming(self, home: str, path: str, limit: int) -> list[str]:
+        """Return the paths of files that come after one in a version, as far as its index is open; nothing otherwise."""
+        with self._lock:
+            index = next((index for index in reversed(self._open.values()) if index.home == home), None)
+        return [] if index is None else index.following(path, limit)
 
     def open(
         self, manifest: Digest, size: int, read: Callable[[], Iterable[bytes]], home: str | None = None

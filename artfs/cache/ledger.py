@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from artfs.cache.datafiles import valid_content
 from artfs.cache.rows import Adopted, Gone, Lost, Proven, Rows, Written, parse_rows, stored_checksum
+from artfs.model.entry import BLOCK_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -334,6 +335,16 @@ class Ledger:
         """Whether a block is recorded."""
         with self._reader() as connection:
             return Transaction(connection).has(content, number)
+
+    def held(self, content: Content) -> int:
+        """Return how many bytes of a content are recorded."""
+        query = (
+            "SELECT count(*), ifnull(max(number), -1) FROM blocks JOIN files ON file = id WHERE name = ? AND size = ?"
+        )
+        with self._reader() as connection:
+            count, last = connection.execute(query, content).fetchone()
+        short = BLOCK_SIZE - content.length(content.blocks - 1) if last == content.blocks - 1 else 0
+        return int(min(max(count * BLOCK_SIZE - short, 0), content.size))
 
     def contents(self, kind: str, prefix: str) -> dict[Content, int]:
         """Return the contents of a kind whose hex digits begin with two digits, with the disk space recorded for each."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from artfs.cli.completing import complete_ref
 from artfs.cli.options import default_entity, json_option, print_json, with_config
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("ref")
+@click.argument("ref", shell_complete=complete_ref)
 @click.argument("aliases", nargs=-1, required=True)
 @click.option("--remove", is_flag=True, help="Remove the aliases from the collection.")
 @json_option

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from artfs.cli.completing import complete_ref
 from artfs.cli.options import warn, with_config
 from artfs.cli.umask import USER_UMASK
 from artfs.errors import ArtfsError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("ref")
+@click.argument("ref", shell_complete=complete_ref)
 @click.argument("directory", type=click.Path())
 @click.option("--force", is_flag=True, help="Replace files that are there with other content.")
 @with_config

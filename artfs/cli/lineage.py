@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from artfs.cli.completing import complete_ref
 from artfs.cli.options import json_option, warn, with_config
 from artfs.cli.umask import USER_UMASK
 from artfs.errors import ArtfsError, InvalidInputError, PermissionDeniedError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("ref")
+@click.argument("ref", shell_complete=complete_ref)
 @click.option("--up", is_flag=True, help="Only what it was made from.")
 @click.option("--down", is_flag=True, help="Only what was made of it.")
 @click.option(

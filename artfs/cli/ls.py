@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from artfs.cli.completing import complete_place
 from artfs.cli.options import json_option, print_json, with_config
 from artfs.errors import NotFoundError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("place", required=False, default="")
+@click.argument("place", required=False, default="", shell_complete=complete_place)
 @click.option("--long", "-l", is_flag=True, help="Show sizes, times and digests too.")
 @json_option
 @with_config

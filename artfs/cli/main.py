@@ -13,6 +13,7 @@ import sys
 import traceback
 
 import click
+from click.shell_completion import CompletionItem
 
 from artfs.cli.umask import USER_UMASK
 from artfs.errors import ArtfsError
@@ -29,10 +30,22 @@ COMMANDS = {
     "status": "Show the mounts, their registry, cache and commits.",
     "ls": "List entities, projects, collections, versions or files.",
     "show": "Show what is known of a version.",
+    "log": "Show the versions of a collection, newest first.",
+    "diff": "Show what changed from one version to another, or in a draft.",
+    "du": "Show how many bytes a version has, and how many are on this machine.",
+    "verify": "Prove every byte of a version where it lies.",
     "lineage": "Show what a version was made from, and what was made of it.",
     "alias": "Add, move or remove aliases of a version.",
     "rm": "Delete a version.",
+    "config": "Show the settings and where each is from, or change one.",
+    "login": "Store the API key of a W&B server, or say who you are there.",
+    "completion": "Print the completion script of a shell.",
+    "doctor": "Look for what is wrong with this machine, the settings and the mounts.",
 }
+
+
+COMPLETE_VARIABLE = "_ARTFS_COMPLETE"
+"""With which a shell asks for completions: the one that click takes for a program of this name."""
 
 
 class _Commands(click.Group):
@@ -44,6 +57,10 @@ class _Commands(click.Group):
             return None
         command = importlib.import_module(f"artfs.cli.{cmd_name}").command
         return command if isinstance(command, click.Command) else None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        names = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -58,6 +75,8 @@ def main() -> None:
 
 def run() -> None:
     """Run the command line and exit: with the code of the error's class, after one line that says what happened."""
+    if COMPLETE_VARIABLE in os.environ:
+        importlib.import_module("artfs.cli.completing").register()
     os.umask(USER_UMASK | 0o077)  # whatever artfs keeps is for this user alone
     logging.getLogger("artfs").addHandler(logging.StreamHandler() if _debugging() else logging.NullHandler())
     sys.exit(exit_code())

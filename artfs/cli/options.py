@@ -35,9 +35,20 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 def with_config(command: F) -> F:
     """Give a command the common options, and a ``config`` made of them as its first argument."""
 
+    def wrapped(flags: dict[str, object], **arguments: object) -> object:
+        return command(load_config(flags), **arguments)
+
+    wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
+    wrapped.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    return with_flags(wrapped)  # type: ignore[return-value]
+
+
+def with_flags(command: F) -> F:
+    """Give a command the common options, as a dictionary that is its first argument: None for what was not given."""
+
     def wrapped(**arguments: object) -> object:
         flags = {name: arguments.pop(name) for name in (flag.lstrip("-").replace("-", "_") for flag, _ in _SETTINGS)}
-        return command(load_config(flags), **arguments)
+        return command(flags, **arguments)
 
     wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
     wrapped.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]

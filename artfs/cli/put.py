@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from artfs.cli.completing import complete_ref
 from artfs.cli.options import (
     content_options,
     default_entity,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("source", type=click.Path())
-@click.argument("ref")
+@click.argument("ref", shell_complete=complete_ref)
 @content_options
 @click.option("--reference", is_flag=True, help="SOURCE is a URI: record what it stands for, and copy nothing.")
 @click.option("--name", metavar="PATH", help="With --reference: where in the version it goes.")

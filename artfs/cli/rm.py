@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from artfs.cli.completing import complete_ref
 from artfs.cli.options import with_config
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("ref")
+@click.argument("ref", shell_complete=complete_ref)
 @click.option("--delete-aliases", is_flag=True, help="Remove its aliases with it.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @with_config

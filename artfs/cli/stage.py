@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from artfs.cli.completing import complete_ref
 from artfs.cli.options import json_option, print_json, with_config
 from artfs.errors import UnreachableError
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("ref")
+@click.argument("ref", shell_complete=complete_ref)
 @click.option("--empty", is_flag=True, help="Start empty; REF is a collection then, which need not exist.")
 @click.option("--name", metavar="NAME", help="The name of the draft; one like from-v3 is chosen otherwise.")
 @click.option("--mount", "mountpoint", type=click.Path(), help="The mount to show it in, if there are several.")

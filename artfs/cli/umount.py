@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from artfs.cli.completing import complete_mount
+
 
 @click.command()
-@click.argument("mountpoint")  # not click.Path, which would ask a mount that may hang
+@click.argument("mountpoint", shell_complete=complete_mount)  # not click.Path, which would ask a mount that may hang
 @click.option("--force", is_flag=True, help="Cut the connection, whoever uses it.")
 def command(mountpoint: str, force: bool) -> None:
     """Unmount what is mounted at MOUNTPOINT, and wait for its process to end.

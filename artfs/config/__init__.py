@@ -10,14 +10,13 @@ import dataclasses
 import os
 import pwd
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote_from_bytes
 
+from artfs.config.sources import Sources, read_sources
 from artfs.config.values import parse_setting
-from artfs.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,15 +56,15 @@ class Config:
 
 def load_config(flags: Mapping[str, object] | None = None) -> Config:
     """Put the settings together; ``flags`` that are None were not given. InvalidInputError names a bad one and where it is."""
-    values: dict[str, object] = _from_file()
-    for field in dataclasses.fields(Config):
-        variable = f"ARTFS_{field.name.upper()}"
-        if os.environ.get(variable):
-            values[field.name] = parse_setting(field.name, os.environ[variable], variable)
-    for name, value in (flags or {}).items():
-        if value is not None:
-            values[name] = parse_setting(name, value, f"--{name.replace('_', '-')}")
-    return _complete(values)
+    found = read_sources(flags)
+    if found.errors:
+        raise found.errors[0]
+    return config_of(found)
+
+
+def config_of(sources: Sources) -> Config:
+    """Return the settings that the sources give, with defaults for what they do not give or get wrong."""
+    return _complete({name: given.value for name, given in sources.values.items()})
 
 
 def _complete(values: dict[str, object]) -> Config:
@@ -98,22 +97,6 @@ def _complete(values: dict[str, object]) -> Config:
         "runtime_dir": directory("runtime_dir", f"{runtime}/artfs" if runtime else str(state / "run")),
     }
     return Config(**cast("dict[str, Any]", defaults | values | places))
-
-
-def _from_file() -> dict[str, object]:
-    import platformdirs
-
-    named = os.environ.get("ARTFS_CONFIG")
-    path = Path(named) if named else Path(platformdirs.user_config_dir("artfs")) / "config.toml"
-    try:
-        content = tomllib.loads(path.read_text())
-    except FileNotFoundError as error:
-        if named:
-            raise InvalidInputError(f"ARTFS_CONFIG names {path}, which does not exist") from error
-        return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidInputError(f"{path} cannot be read: {error}") from error
-    return {name: parse_setting(name, value, f"{path}: {name}") for name, value in content.items()}
 
 
 def _user_name() -> str:

@@ -124,3 +124,6 @@ _PARSERS: Mapping[str, Callable[[object, str], object]] = {
     "verify": _choice(VERIFY),
     "metadata_addresses": _truth,
 }
+
+SETTINGS = tuple(_PARSERS)
+"""The names of all settings."""

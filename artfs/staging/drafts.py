@@ -1,10 +1,10 @@
 """Drafts on disk: made, owned, renamed, discarded.
 
 ``<root>/<registry id>/<draft id>/`` holds ``lock``, ``draft.sqlite``, ``tree/``, and while it is committed ``ballast``, and perhaps
-``gathered.sqlite``. Whoever holds the lock (`artfs.staging.locks`) owns the draft; the kernel lets go of it when the process ends,
-however it ends. The next mount takes the draft over; a commit that was begun, a running mount does (`Drafts.orphaned_commits`).
-A draft gets its name by a rename when it is whole and loses it by a rename before it is removed, so what a crash leaves is either a
-draft or rubbish.
+``gathered.sqlite`` or ``manifest.json``. Whoever holds the lock (`artfs.staging.locks`) owns the draft; the kernel lets go of it when the
+process ends, however it ends. The next mount takes the draft over; a commit that was begun, a running mount does
+(`Drafts.orphaned_commits`). A draft gets its name by a rename when it is whole and loses it by a rename before it is removed, so what a
+crash leaves is either a draft or rubbish.
 """
 
 from __future__ import annotations

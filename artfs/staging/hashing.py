@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _BATCH_FILES = 256  # files in one task of a thread
 _BATCH_BYTES = 64 << 20  # bytes after which a task is given out
 _SAVE_FILES = 2048  # results in one transaction
+_REST_NS = 2_000_000_000  # far more than a tick of any clock that stamps files
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,29 @@ def _load(draft: Draft) -> dict[str, tuple[tuple[int, ...], Entry, bytes]]:
         os.fsdecode(path): (tuple(identity), decode_entry(os.fsdecode(path), json.loads(entry)), blocks or b"")
         for path, entry, blocks, *identity in rows
     }
+
+
+def hash_in_use(
+    draft: Draft, items: Sequence[Item], threads: int, algorithm: Algorithm, progress: Progress
+) -> Iterator[Hashed]:
+    """Yield files with their entries, of a draft that may be written to meanwhile. BusyError names a file that changes.
+
+    A file that has rested since before it was hashed is remembered. One that was written a moment ago is not: it may be written again
+    within the same tick of the clock, and nobody could tell, which a commit must never have to rely on.
+    """
+    known = _load(draft)
+    rested_ns = time.time_ns() - _REST_NS
+    todo: list[Item] = []
+    for item in items:
+        found = known.get(item.path)
+        if found is not None and found[0] == _identity(item) and found[1].algorithm is algorithm:
+            yield Hashed(item, found[1], found[2])
+        else:
+            todo.append(item)
+    progress.begin("hashing", len(todo), sum(item.size for item in todo))
+    for batch in _run(draft, _batches(todo), threads, algorithm, progress):
+        remember(draft, [one for one in batch if one.item.ctime_ns < rested_ns and unchanged(draft, one.item)])
+        yield from batch
 
 
 def hash_one(draft: Draft, item: Item, algorithm: Algorithm, progress: Progress) -> Hashed:

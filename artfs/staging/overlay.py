@@ -71,7 +71,7 @@ class Overlay:
                     items[entry.name] = local_item(join(path, entry.name), entry.stat(follow_symlinks=False))
         except FileNotFoundError:
             pass  # a directory of the base alone
-        marks = self._marks.within(path)
+        marks = dict(self._marks.within(path))  # another thread may change them meanwhile
         for name, mark in marks.items():
             if name not in items and mark.kind is not MarkKind.WHITEOUT:
                 items[name] = self._shown(join(path, name), self._meaning(mark))
@@ -93,6 +93,13 @@ class Overlay:
             yield item
             if item.kind == "dir" and not closed(item):
                 pending.append(iter(self.children(item.path)))
+
+    def untouched(self, path: str) -> int | None:
+        """Return the directory of the base that a path shows just as it is, with all below it; None if anything may be different."""
+        if os.path.lexists(self.local_path(path)) or any(True for _ in self._marks.below(path)):
+            return None
+        beneath = self._beneath_directory(path)
+        return None if beneath is None else beneath.number
 
     def readlink(self, path: str) -> str:
         """Return the target of a symlink."""

@@ -64,7 +64,7 @@ def scan(tree: Overlay, progress: Progress) -> Scan:
     for item in tree.walk(closed):
         progress.advance(files=1)
         parents.add(item.path.rpartition("/")[0])
-        problem = _problem(tree, item)
+        problem = problem_of(tree, item)
         if item.kind == "dir" and not problem:
             found.empty_directories.append(item.path)
             continue
@@ -82,7 +82,8 @@ def scan(tree: Overlay, progress: Progress) -> Scan:
     return found
 
 
-def _problem(tree: Overlay, item: Item) -> str:
+def problem_of(tree: Overlay, item: Item) -> str:
+    """Return why an item cannot be committed, as a sentence that begins with its path; empty if it can."""
     if item.kind == "dir":  # its name is checked with those of its files
         return f"{item.path}/ cannot be listed: permission denied" if _forbidden(tree, item) else ""
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from artfs.errors import BusyError, InvalidInputError, NoSpaceError, NotFoundError, UnreachableError
 from artfs.model.digest import Algorithm, Digest
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from artfs.staging.progress import Progress
     from artfs.wandb.session import WandbSession
 
-_KEY = "wandb"  # of the draft's database: what is remembered of the uploads of its commit
+_PREFIX = "wandb/"  # of keys of the draft's database
 
 
 class DraftMemory:
@@ -42,23 +42,18 @@ class DraftMemory:
 
     def __init__(self, database: DraftDatabase) -> None:
         self._database = database
-        self._values = cast("dict[str, JsonValue]", database.get(_KEY) or {})
 
     def get(self, name: str) -> JsonValue:
         """Return a value; None if it is not there."""
-        return self._values.get(name)
+        return self._database.get(_PREFIX + name)
 
     def set(self, name: str, value: JsonValue) -> None:
         """Remember a value; None forgets it."""
-        self._values[name] = value
-        if value is None:
-            del self._values[name]
-        self._database.set(_KEY, self._values)
+        self._database.set(_PREFIX + name, value)
 
     def clear(self) -> None:
         """Forget everything."""
-        self._values = {}
-        self._database.set(_KEY, None)
+        self._database.execute("DELETE FROM meta WHERE key GLOB ?", f"{_PREFIX}*")
 
 
 class WandbTarget:

@@ -259,9 +259,14 @@ def _error_of(error: OSError, what: str) -> ArtfsError:
 
 def open_store(url: str) -> FilesStore:
     """Open the store at ``file:///path`` or an absolute path, making it if it is not there."""
+    return FilesStore(store_path(url))
+
+
+def store_path(url: str) -> Path:
+    """Return the directory that ``file:///path`` or an absolute path means; InvalidInputError for any other URL."""
     parts = urlsplit(url)
     if url.startswith("/"):
-        return FilesStore(Path(url))
+        return Path(url)
     if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path.startswith("/"):
-        return FilesStore(Path(unquote(parts.path, errors="surrogateescape")))
+        return Path(unquote(parts.path, errors="surrogateescape"))
     raise InvalidInputError(f"{redact(url)!r} is not a store", hint="write file:///absolute/path or an absolute path")

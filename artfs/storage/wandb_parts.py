@@ -1,7 +1,8 @@
 """Large files go to a W&B server in parts, each by a URL of its own, as S3 takes them.
 
-The MD5 of each part is announced before. A part that has come is remembered, so that an upload which broke off goes on, also in another
-process, if the server answers with the same upload again; with another one it begins anew.
+The MD5 of each part is announced before. A part that has come is remembered, and so are the URLs of the others, so that an upload which
+broke off goes on, also in another process, while they are good. Once they are not, the server is asked again: if it answers with another
+upload, all parts are sent again.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from artfs.errors import IntegrityError, InvalidInputError, UnreachableError
 
@@ -32,7 +33,7 @@ _PIECE = 1 << 20
 
 
 class Memory(Protocol):
-    """What is remembered of the uploads of a commit until it has ended: JSON by name, on disk."""
+    """What is remembered of the uploads of a commit until it has ended: JSON by name, on disk, for this user's eyes. Thread-safe."""
 
     def get(self, name: str) -> JsonValue:
         """Return a value; None if it is not there."""
@@ -73,6 +74,7 @@ class PartedFile:
         self._size = file.size
         self._part = part_size(file.size)
         self._name = f"parts/{file.digest.hex}"
+        self._urls = f"urls/{file.digest.hex}"
         self._digests: list[str] = []
         self._etags: dict[int, str] = {}
         self.upload_id = ""
@@ -116,6 +118,14 @@ class PartedFile:
         """How many bytes have come."""
         return sum(end - start for start, end in map(self.span, self._etags))
 
+    @property
+    def begun(self) -> dict[str, Any] | None:
+        """Where the parts go of an upload that was begun; None if that is not known."""
+        match self._memory.get(self._urls):
+            case {"uploadMultipartUrls": {"uploadID": self.upload_id}} as node if self.upload_id:
+                return cast("dict[str, Any]", node)
+        return None
+
     def begin(self, node: dict[str, Any]) -> None:
         """Begin the upload that the server answers with, or go on with it if it is the one that was begun."""
         match node.get("uploadMultipartUrls"):
@@ -123,6 +133,7 @@ class PartedFile:
                 pass
             case _:
                 raise IntegrityError("the W&B server does not say where the parts of a file go")
+        self._memory.set(self._urls, node)
         if upload != self.upload_id:
             self.upload_id = upload
             self._etags = {}
@@ -154,8 +165,13 @@ class PartedFile:
 
     def forget(self) -> None:
         """Forget what has come: the upload is over."""
+        self.forget_urls()
         self.upload_id, self._etags = "", {}
         self._save()
+
+    def forget_urls(self) -> None:
+        """Forget where the parts go: the URLs are good no longer."""
+        self._memory.set(self._urls, None)
 
     def _save(self) -> None:
         etags: dict[str, JsonValue] = {str(number): etag for number, etag in self._etags.items()}

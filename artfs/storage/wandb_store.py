@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from artfs.model.digest import Digest
     from artfs.model.entry import Entry
     from artfs.storage.port import Locator, Objects, Source
+    from artfs.storage.wandb_urls import Upcoming
     from artfs.wandb.session import WandbSession
 
 FILE_URLS = Operation(
@@ -66,8 +67,11 @@ class WandbStore:
 
     # Reading ----------------------------------------------------------------------------------------------------
 
-    def open_entry(self, entry: Entry) -> Source:
-        """Open the bytes of a file of a version. Blocks until its URL is there. NotFoundError."""
+    def open_entry(self, entry: Entry, upcoming: Upcoming | None = None) -> Source:
+        """Open the bytes of a file of a version. Blocks until its URL is there. NotFoundError.
+
+        ``upcoming`` names files that come after it, whose URLs may be asked for with its own.
+        """
         version_id, path = entry.home, entry.path
         if version_id is None:
             raise NotFoundError(f"{path} does not say of which version of the W&B server it is")
@@ -77,13 +81,13 @@ class WandbStore:
         if kept is not None:
             return kept
         try:
-            located = self._urls.get(version_id, path)
+            located = self._urls.get(version_id, path, upcoming=upcoming)
         except NotFoundError:
             return self._by_digest.open(entry, version_id)
         latest = [located]
 
         def renew() -> Locator:
-            latest[0] = self._urls.get(version_id, path, used=latest[0])
+            latest[0] = self._urls.get(version_id, path, latest[0], upcoming)
             return latest[0]
 
         return ObjectSource(self._objects, located, renew)

@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from artfs.errors import IntegrityError, NotFoundError, PermissionDeniedError, UnreachableError
+from artfs.errors import ArtfsError, IntegrityError, NotFoundError, PermissionDeniedError, UnreachableError
 from artfs.storage.wandb_parts import Parts
 from artfs.wandb.operation import Operation
 from artfs.wandb.upload import FileSpan
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from artfs.storage.wandb_parts import Memory, PartedFile
     from artfs.wandb.session import WandbSession
 
-UPLOADS = 16
+UPLOADS = 32
 """Requests with bytes under way at once."""
 
 BATCH = 500
 """Files that the server is asked about at once."""
 
 _MOST_URLS = 12_000  # of parts, in one answer: about 10 MB
-_TRIES = 3  # times that all URLs of an answer may be refused
+_TRIES = 3  # times in a row that nothing may come of an answer
 
 CREATE_MANIFEST = Operation(
     "CreateArtifactManifest",
@@ -75,6 +75,15 @@ class LocalFile:
     check: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Some files, those of them that go in parts by digest, and where each goes."""
+
+    files: list[LocalFile]
+    parted: dict[str, PartedFile]
+    nodes: list[dict[str, Any]]
+
+
 class WandbUpload:
     """Sends what one artifact is made of. Used by one thread. ``births``: by digest, where the bytes were born that were sent."""
 
@@ -95,9 +104,25 @@ class WandbUpload:
 
         UnreachableError if it has to be tried again; PermissionDeniedError; what ``check`` of a file and ``done`` raise.
         """
-        with ThreadPoolExecutor(UPLOADS, thread_name_prefix="artfs-upload") as pool:
-            for batch in self._batches(files):
-                self._send_batch(pool, batch, done)
+        with (
+            ThreadPoolExecutor(UPLOADS, thread_name_prefix="artfs-upload") as pool,
+            ThreadPoolExecutor(1, thread_name_prefix="artfs-upload-ask") as asking,
+        ):
+            batches = self._batches(files)
+            ahead: Future[_Batch] | None = None
+            while True:
+                batch = next(batches, None)
+                later = None if batch is None else asking.submit(self._prepare, pool, batch)
+                if ahead is not None:
+                    self._send_batch(pool, ahead.result(), done)
+                if later is None:
+                    return
+                ahead = later
+
+    def _prepare(self, pool: ThreadPoolExecutor, files: list[LocalFile]) -> _Batch:
+        """Hash the parts of large files, and ask where files go, while those before them are sent."""
+        parted = {file.digest.base64: self._parts.file(pool, file) for file in files if self._parts.count(file.size)}
+        return _Batch(files, parted, self._nodes(files, parted))
 
     def _batches(self, files: Iterable[LocalFile]) -> Iterator[list[LocalFile]]:
         batch: list[LocalFile] = []
@@ -112,28 +137,36 @@ class WandbUpload:
         if batch:
             yield batch
 
-    def _send_batch(self, pool: ThreadPoolExecutor, batch: list[LocalFile], done: Callable[[int, int], None]) -> None:
-        """Send some files. Those whose URLs are refused are asked about again, as long as others are not refused."""
-        parted = {file.digest.base64: self._parts.file(pool, file) for file in batch if self._parts.count(file.size)}
-        fruitless = 0
-        while batch:
-            round_ = _Round(self, pool, parted, done)
-            for file, node in zip(batch, self._ask(batch, parted), strict=True):
+    def _send_batch(self, pool: ThreadPoolExecutor, batch: _Batch, done: Callable[[int, int], None]) -> None:
+        """Send some files. Those that are refused are asked about again, as long as something comes and is not lost again."""
+        files, nodes, fruitless = batch.files, batch.nodes, 0
+        while True:
+            round_ = _Round(self, pool, batch.parted, done)
+            for file, node in zip(files, nodes, strict=True):
                 round_.begin(file, node)
             refused, error = round_.finish()
-            fruitless = fruitless + 1 if len(refused) == len(batch) else 0
-            if error is not None and fruitless >= _TRIES:
+            if error is None:
+                return
+            fruitless = 0 if round_.has_brought and not round_.has_lost else fruitless + 1
+            if fruitless >= _TRIES:
                 raise error
-            batch = refused
+            files, nodes = refused, self._ask(refused, batch.parted)
 
-    def _ask(self, batch: list[LocalFile], parted: dict[str, PartedFile]) -> list[dict[str, Any]]:
+    def _nodes(self, files: list[LocalFile], parted: dict[str, PartedFile]) -> list[dict[str, Any]]:
+        """Return where files go: as it is remembered of the uploads in parts that have begun, as the server says of the others."""
+        known = {digest: node for digest, one in parted.items() if (node := one.begun) is not None}
+        asked = [file for file in files if file.digest.base64 not in known]
+        answers = iter(self._ask(asked, parted) if asked else ())
+        return [known.get(file.digest.base64) or next(answers) for file in files]
+
+    def _ask(self, files: list[LocalFile], parted: dict[str, PartedFile]) -> list[dict[str, Any]]:
         """Ask where files go; return an answer for each, in their order."""
         manifest = self._memory.get("manifest")
         if not isinstance(manifest, str):
             manifest = self._create_manifest("", include_upload=False)["id"]
             self._memory.set("manifest", manifest)
         specs = []
-        for file in batch:
+        for file in files:
             digest = file.digest.base64
             spec: dict[str, Any] = {
                 "artifactID": self._artifact.id,
@@ -239,7 +272,9 @@ class _Round:
         self._done = done
         self._running: dict[Future[str], tuple[LocalFile, dict[str, Any], int]] = {}  # 0: not a part
         self._refused: dict[str, LocalFile] = {}
-        self._error: PermissionDeniedError | NotFoundError | None = None
+        self._error: ArtfsError | None = None
+        self.has_brought = False
+        self.has_lost = False  # parts that had come
 
     def begin(self, file: LocalFile, node: dict[str, Any]) -> None:
         """Begin to send a file to where the server says that it goes."""
@@ -254,6 +289,7 @@ class _Round:
             return
         before = parted.finished_bytes
         parted.begin(node)
+        self.has_lost |= parted.finished_bytes < before
         self._done(0, parted.finished_bytes - before)
         for number, part_url in parted.missing(node):
             self._submit(file, node, number, part_url, parted.headers(number, headers), parted.span(number))
@@ -266,7 +302,7 @@ class _Round:
         future = self._pool.submit(self._upload.put, file, url, headers, *span)
         self._running[future] = (file, node, number)
 
-    def finish(self) -> tuple[list[LocalFile], PermissionDeniedError | NotFoundError | None]:
+    def finish(self) -> tuple[list[LocalFile], ArtfsError | None]:
         """Wait for what was begun; return the files that were refused, and why one of them was."""
         try:
             while self._running:
@@ -283,15 +319,17 @@ class _Round:
         parted = self._parted.get(file.digest.base64) if number else None
         try:
             etag = future.result()
-        except PermissionDeniedError as error:
+        except PermissionDeniedError as error:  # the URL has expired
+            if parted is not None:
+                parted.forget_urls()
             self._refuse(file, error)
             return
         except NotFoundError as error:  # the upload of which this is a part is not known any more
             if parted is None:
                 raise
-            parted.forget()
-            self._refuse(file, error)
+            self._lose(file, parted, error)
             return
+        self.has_brought = True
         if parted is None:
             self._upload.arrived(file, node)
             self._done(1, file.size)
@@ -305,15 +343,23 @@ class _Round:
     def _complete(self, file: LocalFile, node: dict[str, Any], parted: PartedFile) -> None:
         try:
             self._upload.complete(parted, node)
-        except NotFoundError as error:
-            parted.forget()
-            self._refuse(file, error)
+        except UnreachableError:
+            raise
+        except (
+            ArtfsError
+        ) as error:  # the server has made one object of them earlier, or has dropped them: it says so when it is asked
+            self._lose(file, parted, error)
             return
         self._upload.arrived(file, node)
         parted.forget()
         self._done(1, 0)
 
-    def _refuse(self, file: LocalFile, error: PermissionDeniedError | NotFoundError) -> None:
+    def _lose(self, file: LocalFile, parted: PartedFile, error: ArtfsError) -> None:
+        parted.forget()
+        self.has_lost = True
+        self._refuse(file, error)
+
+    def _refuse(self, file: LocalFile, error: ArtfsError) -> None:
         self._refused[file.digest.base64] = file
         self._error = error
 

@@ -1,7 +1,8 @@
 """Signed URLs of files on a W&B server: for just the files that are read, in batches, until they expire.
 
 Who needs a URL while others are being asked for waits for the next question, which asks for all that came meanwhile: a single reader pays
-one question, and a thousand pay a few.
+one question, and a thousand pay a few. A question asks for as many files that come next in the version as were needed of it before, so that
+who reads a whole version asks a few dozen times, and who reads one file asks for that one.
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ from urllib.parse import parse_qs, urlsplit
 
 from cachetools import LRUCache
 
-from artfs.errors import ArtfsError, NotFoundError
+from artfs.errors import ArtfsError, NotFoundError, UnreachableError
 from artfs.storage.port import Locator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    Upcoming = Callable[[str, str, int], Sequence[str]]
+    """Names so many files that come after one in a version, as far as that is known at once."""
+
 MAX_NAMES = 1000
 """Files in one question."""
 
 _KEPT = 100_000
+_VERSIONS = 1024
 _COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
 
 
@@ -37,11 +42,12 @@ class FileUrls:
         self._known: LRUCache[tuple[str, str], Locator] = LRUCache(_KEPT)
         self._waiting: dict[str, dict[str, Future[Locator]]] = {}
         self._asking: set[str] = set()
+        self._needed: LRUCache[str, int] = LRUCache(_VERSIONS)
 
-    def get(self, version_id: str, path: str, used: Locator | None = None) -> Locator:
+    def get(self, version_id: str, path: str, used: Locator | None = None, upcoming: Upcoming | None = None) -> Locator:
         """Return where a file can be read, another place than one that was ``used`` in vain. Blocks.
 
-        NotFoundError if the server gives no URL; what ``ask`` raises.
+        ``upcoming`` names what may be asked for with it. NotFoundError if the server gives no URL; what ``ask`` raises.
         """
         with self._lock:
             known = self._known.get((version_id, path))
@@ -51,10 +57,10 @@ class FileUrls:
             leads = version_id not in self._asking
             self._asking.add(version_id)
         if leads:
-            self._lead(version_id)
+            self._lead(version_id, upcoming)
         return future.result()
 
-    def _lead(self, version_id: str) -> None:
+    def _lead(self, version_id: str, upcoming: Upcoming | None) -> None:
         """Ask for whatever is waited for, until nothing is."""
         while True:
             with self._lock:
@@ -66,12 +72,32 @@ class FileUrls:
                     self._asking.discard(version_id)
                     self._waiting.pop(version_id, None)
                     return
-            self._answer(version_id, batch)
+            self._answer(version_id, batch, self._ahead(version_id, batch, upcoming))
 
-    def _answer(self, version_id: str, batch: Mapping[str, Future[Locator]]) -> None:
+    def _ahead(self, version_id: str, batch: Mapping[str, object], upcoming: Upcoming | None) -> list[str]:
+        """Return what to ask for beside a batch: no more than was needed before, and nothing that is known."""
+        with self._lock:
+            needed = self._needed.get(version_id, 0)
+            self._needed[version_id] = needed + len(batch)
+        count = min(needed, MAX_NAMES - len(batch))
+        if upcoming is None or count <= 0:
+            return []
+        names = upcoming(version_id, max(batch), count)
+        with self._lock:
+            known = (self._known.get((version_id, name)) for name in names)
+            return [
+                name
+                for name, one in zip(names, known, strict=True)
+                if name not in batch and (one is None or _is_over(one))
+            ]
+
+    def _answer(self, version_id: str, batch: Mapping[str, Future[Locator]], ahead: Sequence[str] = ()) -> None:
         try:
-            found = self._ask(version_id, list(batch))
+            found = self._ask(version_id, [*batch, *ahead])
         except ArtfsError as error:
+            if ahead and not isinstance(error, UnreachableError):  # it may be because of what nobody needs
+                self._answer(version_id, batch)
+                return
             for future in batch.values():
                 future.set_exception(type(error)(error.message, hint=error.hint))  # a traceback of its own for each
             return
@@ -79,15 +105,16 @@ class FileUrls:
             for future in batch.values():
                 future.set_exception(error)
             raise
+        locators = {path: Locator(url, expires=expiry(url)) for path, url in found.items()}
+        with self._lock:
+            for path in (*ahead, *batch):
+                if path in locators:
+                    self._known[version_id, path] = locators[path]
         for path, future in batch.items():
-            url = found.get(path)
-            if url is None:
+            if path in locators:
+                future.set_result(locators[path])
+            else:
                 future.set_exception(NotFoundError(f"the W&B server has no file {path!r} of this version"))
-                continue
-            locator = Locator(url, expires=expiry(url))
-            with self._lock:
-                self._known[version_id, path] = locator
-            future.set_result(locator)
 
 
 def _is_over(locator: Locator) -> bool:

@@ -72,16 +72,17 @@ def find_source(base: BaseUrl, environ: Mapping[str, str]) -> ApiKey | IdentityT
     if token:
         kept = environ.get("WANDB_CREDENTIALS_FILE") or "~/.config/wandb/credentials.json"
         return IdentityToken(_path(token), _path(kept), "WANDB_IDENTITY_TOKEN_FILE")
-    file = _netrc_file(environ)
+    file = netrc_file(environ)
     if file is not None and (found := _netrc_password(file, base.netloc)):
         return ApiKey(found, f"machine {base.netloc} in {file}")
     raise PermissionDeniedError(
         f"there are no credentials for {base}",
-        hint=f"set WANDB_API_KEY, or WANDB_IDENTITY_TOKEN_FILE, or run: wandb login --host {base}",
+        hint=f"set WANDB_API_KEY, or WANDB_IDENTITY_TOKEN_FILE, or run: artfs login {base}, or wandb login --host {base}",
     )
 
 
-def _netrc_file(environ: Mapping[str, str]) -> Path | None:
+def netrc_file(environ: Mapping[str, str]) -> Path | None:
+    """Return the netrc file that is used, which need not be there; None if nothing names one and there is none."""
     if named := environ.get("NETRC"):
         return _path(named)
     return next((path for name in ("~/.netrc", "~/_netrc") if os.path.lexists(path := _path(name))), None)

@@ -65,6 +65,7 @@ class World:
         self.versions = Versions(self.catalog, self.indexes, slots, self.pipeline, self.open_index, self.owner)
         self.staging = Drafts(self.root / "data/drafts", registry.id, lambda base: self._index(base.manifest))
         links = Links(registry, self.open_index, None, ["/mnt/artfs"])
+
         def target(*_):
             return StoreTarget(store, self._step)
 

@@ -30,9 +30,9 @@ _SQLITE = re.compile(r"sqlite:///(/[^?]+)", re.DOTALL)
 
 def sqlite_engine(url: str) -> Engine:
     """Open the database of a ``sqlite:////path`` URL, making it if it is not there."""
-    path = _sqlite_path(url)
-    _make_private(Path(path))
-    engine = create_engine(URL.create("sqlite", database=path), connect_args={"timeout": BUSY_TIMEOUT})
+    path = sqlite_path(url)
+    _make_private(path)
+    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_TIMEOUT})
     _set_up_sqlite(engine)
     return engine
 
@@ -46,7 +46,7 @@ def sqlite_error(name: str, _: object, reason: str) -> ArtfsError:
     return UnreachableError(f"the registry {name} cannot be used: {reason}")
 
 
-def _sqlite_path(url: str) -> str:
+def sqlite_path(url: str) -> Path:
     """Return the path in a URL, unquoted as in ``file://`` URLs: whether SQLAlchemy does that depends on its version."""
     match = _SQLITE.fullmatch(url)
     path = unquote(match[1], errors="surrogateescape") if match else ""
@@ -54,7 +54,7 @@ def _sqlite_path(url: str) -> str:
         raise InvalidInputError(
             f"registry {redact(url)!r} is not supported", hint="write sqlite:////absolute/path/registry.sqlite"
         )
-    return path
+    return Path(path)
 
 
 def _make_private(path: Path) -> None:

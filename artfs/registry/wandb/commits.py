@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from artfs.errors import ArtfsError, InvalidInputError, NotFoundError, UnreachableError, VersionDeletedError
 from artfs.model.digest import Algorithm, Digest
@@ -19,13 +19,13 @@ from artfs.model.names import LATEST
 from artfs.model.runs import run_or_none
 from artfs.registry.port import Reservation, State
 from artfs.registry.wandb import commit_operations, operations, parse
+from artfs.registry.wandb.changes import Changes
+from artfs.registry.wandb.runs import Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from artfs.model.names import ArtifactRef, CollectionRef, RunRef
-    from artfs.registry.port import ManifestFile, NewVersion, RunInfo, Version
-    from artfs.wandb.session import WandbSession
+    from artfs.registry.port import ManifestFile, NewVersion, Version
 
 log = logging.getLogger(__name__)
 
@@ -35,19 +35,8 @@ WAIT = 120.0  # seconds that a server may take to publish what it was told to
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 5.0
 
 
-class Commits:
+class Commits(Changes, Runs):
     """The commit protocol. Part of `WandbRegistry`."""
-
-    _session: WandbSession
-    _reserved: dict[str, str]  # pending artifacts by the client ids of commits: what need not be asked for again
-
-    if TYPE_CHECKING:  # of the other parts
-
-        def version(self, ref: ArtifactRef) -> Version: ...
-        def version_by_id(self, version_id: str) -> Version: ...
-        def run(self, ref: RunRef) -> RunInfo: ...
-        def _project(self, operation: Any, collection: CollectionRef, **more: object) -> parse.Node | None: ...
-        def _add_aliases(self, found: Version, names: Iterable[str]) -> None: ...
 
     def reserve(self, new: NewVersion) -> Reservation:
         """Make an artifact, or find the one that this commit has made, or the one with the same content."""
@@ -58,9 +47,9 @@ class Commits:
             )
         own = self._of_commit(new.client_id)
         if own is not None:
-            self._note(new.client_id, own)
             if own["state"] == State.DELETED.value:
                 raise VersionDeletedError(f"the version that this commit has made in {new.collection} was deleted")
+            self._note(new.client_id, own)
             return _reservation(own, own=True)
         made = self._create(new, self._settled_type(new))
         self._note(new.client_id, made)

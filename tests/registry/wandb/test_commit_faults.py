@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from artfs.errors import BusyError, IntegrityError, InvalidInputError, UnreachableError
+from artfs.errors import BusyError, IntegrityError, InvalidInputError, PermissionDeniedError, UnreachableError
 from artfs.staging.journal import Journal
 from artfs.staging.progress import CommitInterrupted, Progress
 from artfs.storage import wandb_parts, wandb_upload
@@ -102,7 +102,7 @@ def test_a_server_that_goes_away_in_the_middle_is_waited_for_and_what_came_is_no
         nonlocal count
         count += operation.name == "CreateArtifactFiles"
         if count == 2:
-            server.inject(GraphQLError(status=503), times=None)
+            server.inject(GraphQLError(status=503), times=None, operation="CreateArtifactFiles")
             count += 10
         return real(self, operation, variables)
 
@@ -222,6 +222,31 @@ class TestParts:
         assert hashed == []
         assert len(arrived) <= 6 + 1  # the part that was on its way was not noted
         assert content(fresh, version) == {"big": BIG}
+
+    @pytest.mark.parametrize("same", [True, False], ids=["the same upload", "another upload each time"])
+    def test_urls_that_expire_again_and_again(self, server, services, fresh, small_parts, monkeypatch, same):
+        bucket = server.state.bucket
+        real, put_part, arrived = bucket.begin, bucket.put_part, []
+        if same:
+            monkeypatch.setattr(
+                bucket, "begin", lambda key, expected: next(iter(bucket.uploads), None) or real(key, expected)
+            )
+
+        def expiring(upload_id, number, received):
+            arrived.append(number)
+            server.expire_urls()
+            return put_part(upload_id, number, received)
+
+        monkeypatch.setattr(bucket, "put_part", expiring)
+        monkeypatch.setattr(wandb_upload, "UPLOADS", 1)
+        draft = make(services, {"big": BIG})
+        if same:
+            assert content(fresh, commit(services, draft).version) == {"big": BIG}
+            assert sorted(arrived) == [1, 2, 3, 4, 5, 6]
+        else:
+            with pytest.raises(PermissionDeniedError):
+                commit(services, draft)
+            assert len(arrived) < 6
 
     def test_the_parts_of_very_large_files_are_larger(self):
         memory = wandb_parts.Parts(None)

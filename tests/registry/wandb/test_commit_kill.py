@@ -58,23 +58,8 @@ REQUESTS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def same_upload(server, monkeypatch):
-    """Let the server answer with the upload that it knows for a file, as long as it is not complete."""
-    bucket = server.state.bucket
-    real = bucket.begin
-
-    def begin(key, expected):
-        known = [name for name, upload in bucket.uploads.items() if upload.key == key and upload.expected == expected]
-        return known[0] if known else real(key, expected)
-
-    monkeypatch.setattr(bucket, "begin", begin)
-
-
 @pytest.mark.parametrize("step", [*STEPS, *(f"after {request}" for request in REQUESTS)])
-def test_a_commit_that_was_killed_is_finished(
-    server, environment, services, fresh, same_upload, step, tmp_path, capsys
-):
+def test_a_commit_that_was_killed_is_finished(server, environment, services, fresh, step, tmp_path, capsys):
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, step], cwd=os.getcwd(), env=environment, check=False, timeout=60
     )
@@ -89,15 +74,25 @@ def test_a_commit_that_was_killed_is_finished(
     assert content(fresh, version) == FILES
     assert pending(server) == []
     assert not list((tmp_path / "data/drafts").glob("*/*"))
-    assert received <= len(uploads(server)) <= len(FILES) - 1 + PARTS + 2  # those that were on their way
+    assert received <= len(uploads(server)) <= len(FILES) - 1 + PARTS + 2  # two were on their way
 
 
-def test_parts_that_had_come_are_not_sent_again(server, environment, same_upload, monkeypatch):
+@pytest.mark.parametrize("how", ["known URLs", "known upload", "another upload"])
+def test_parts_that_had_come_are_not_sent_again_while_their_upload_is_known(server, environment, monkeypatch, how):
     monkeypatch.setattr("artfs.storage.wandb_parts.FROM", 3 * PART)
     monkeypatch.setattr("artfs.storage.wandb_parts.PART", PART)
+    bucket = server.state.bucket
     script = [sys.executable, "-c", SCRIPT, "after part 5"]
     assert subprocess.run(script, cwd=os.getcwd(), env=environment, check=False, timeout=60).returncode == -9
+    (upload,) = bucket.uploads
+    if how != "known URLs":
+        server.expire_urls()
+    if how == "known upload":
+        monkeypatch.setattr(bucket, "begin", lambda key, expected: upload)
     server.forget()
     assert exit_code(["commit", "--resume"]) == 0
-    assert 1 <= server.count("PUT", "partNumber=") <= PARTS - 3
+    taken = sum(one.status[0] == 200 for one in server.requests("PUT", "partNumber="))
+    assert taken == PARTS if how == "another upload" else 1 <= taken <= PARTS - 3
+    asked = [len(one.variables["input"]["artifactFiles"]) for one in server.requests(operation="CreateArtifactFiles")]
+    assert sum(asked) == len(FILES) + (0 if how != "known URLs" else -1)
     assert server.read("me/demo/data:v0", "big") == FILES["big"]

@@ -81,11 +81,12 @@ def test_the_sdk_reads_what_artfs_commits_and_builds_on_it(server, services, tmp
         assert found["digest"] == found["manifest"] == digest_of(files)
         assert found["size"] == found["sizes"] == sum(map(len, files.values()))
         assert found["count"] == len(files)
+    leaf = FILES["nested/deep/leaf.bin"]
     best = seen["me/demo/files:best"]
     assert (best["version"], best["aliases"], best["type"], best["description"]) == ("v0", ["best"], "model", "text")
     assert (best["metadata"], best["tags"], best["logged_by"]) == ({"a": [1, None]}, ["gold"], "run-1")
+    assert seen["leaf"] == hashlib.md5(leaf).hexdigest()
     linked = seen["me/demo/references:latest"]
-    leaf = FILES["nested/deep/leaf.bin"]
     assert linked["refs"] == {"local.txt": outside, "linked/deep/leaf.bin": f"{there}/nested/deep/leaf.bin"}
     assert linked["files"] == md5s({"own": b"own", "local.txt": b"outside", "linked/deep/leaf.bin": leaf})
 
