@@ -57,6 +57,10 @@ def named(text: str, config: Config, default_entity: Callable[[], str]) -> Named
         found = _in_mount(text, config)
         if found is not None:
             return found
+    if text.startswith(("/", "./", "../")):
+        raise InvalidInputError(
+            f"{text} is not in a mount of artfs", hint="a version is also written ENTITY/PROJECT/NAME:VERSION"
+        )
     place, colon, rest = text.partition(":")
     alias, _, inner = rest.partition("/")
     entity = "" if place.count("/") > 1 else default_entity()

@@ -6,14 +6,17 @@ import contextlib
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from artfs.staging.progress import Progress
 
+T = TypeVar("T")
+
 _INTERVAL = 0.1  # seconds
+_COUNTED = 1024  # things that are counted at once
 
 
 class Bar:
@@ -79,6 +82,14 @@ def watching(progress: Progress) -> Iterator[None]:
     """Show a progress from a thread of its own while the body works. Ctrl-C stops the threads of the body at their next block."""
     with _interruptible(progress), showing(progress.snapshot):
         yield
+
+
+def counted(things: Iterable[T], progress: Progress) -> Iterator[T]:
+    """Yield what comes, and count it as files."""
+    for number, thing in enumerate(things, 1):
+        yield thing
+        if not number % _COUNTED:
+            progress.advance(_COUNTED)
 
 
 @contextlib.contextmanager

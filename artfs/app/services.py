@@ -116,7 +116,7 @@ class Services:
         from artfs.content.verify import Verifier
 
         lists = BlockLists(self.config.cache_dir)
-        return Verifier(self.origins, self.targets, lists, self.cache(), advance)
+        return Verifier(self.origins, self.targets, lists, self.cache, advance)
 
     def here(self) -> Callable[[Entry], int]:
         """Return what says how many bytes of an entry are on this machine."""

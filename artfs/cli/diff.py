@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from artfs.content.changes import Changes, Counts
     from artfs.model.diff import Change, Line
 
+_PATIENCE = 0.5  # seconds until a bar is shown
 _LETTERS = {"added": "A", "removed": "D", "changed": "M", "renamed": "R"}
 
 
@@ -82,7 +83,9 @@ def _compare(config: Config, before: str, after: str | None, changes: Changes) -
 
 def _between(services: Services, first: NamedVersion, second: NamedVersion) -> Iterator[Change]:
     """Yield the changes between two versions. Where their digests say that they are the same, no manifest is opened."""
+    from artfs.app.progress import counted, showing
     from artfs.model.diff import compare
+    from artfs.staging.progress import Progress
 
     if first.inner or second.inner:
         raise InvalidInputError("versions are compared as a whole", hint="leave out what follows the version")
@@ -95,7 +98,11 @@ def _between(services: Services, first: NamedVersion, second: NamedVersion) -> I
                 f"one has {old.algorithm.name} digests, the other {new.algorithm.name}: files seem changed that may not be"
             ]
         )
-    yield from compare(services.open_index(old).lines(), services.open_index(new).lines())
+    progress = Progress()
+    with showing(progress.snapshot, after=_PATIENCE):
+        before, after = services.open_index(old), services.open_index(new)
+        progress.begin("comparing", after.file_count)
+        yield from compare(before.lines(), counted(after.lines(), progress))
 
 
 def _ask(draft: NamedDraft, other: NamedVersion | None, changes: Changes, *, backwards: bool = False) -> str | None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from artfs.config import Config
     from artfs.content.usage import Usage
 
+_PATIENCE = 0.5  # seconds until a bar is shown
+
 
 @click.command()
 @click.argument("places", metavar="REF|PATH...", nargs=-1, required=True)
@@ -53,13 +55,18 @@ def command(config: Config, places: Sequence[str], depth: int, human: bool, as_j
 
 
 def _usages(services: Services, place: NamedVersion, depth: int) -> list[tuple[str, Usage]]:
+    from artfs.app.progress import counted, showing
     from artfs.content.usage import usage_of
+    from artfs.staging.progress import Progress
 
     index = services.open_index(services.registry.version(place.ref))
     node = index.find(place.inner)
     if node is None:
         raise NotFoundError(f"{place.ref} has no {place.inner!r}")
-    return usage_of(index.entries(node.number), place.inner, depth, services.here())
+    progress = Progress()
+    with showing(progress.snapshot, after=_PATIENCE):
+        progress.begin("counting", 0 if place.inner else index.file_count)
+        return usage_of(counted(index.entries(node.number), progress), place.inner, depth, services.here())
 
 
 def _row(place: NamedVersion, path: str, usage: Usage) -> dict[str, Any]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from artfs.content.changes import Counts
     from artfs.registry.port import RunInfo, Version
 
+_PATIENCE = 0.5  # seconds until a bar is shown
+
 
 @click.command()
 @click.argument("ref")
@@ -60,14 +62,20 @@ def _history(
 
 
 def _changes(services: Services, older: Version | None, version: Version) -> Counts:
+    from artfs.app.progress import counted, showing
     from artfs.content.changes import Changes, Counts
     from artfs.model.diff import compare
+    from artfs.staging.progress import Progress
 
     if older is not None and (older.digest, older.algorithm) == (version.digest, version.algorithm):
         return Counts(0, 0, 0, 0, 0)
-    old = () if older is None else services.open_index(older).lines()
-    with Changes(compare(old, services.open_index(version).lines())) as changes:
-        return changes.counts()
+    progress = Progress()
+    with showing(progress.snapshot, after=_PATIENCE):
+        old = () if older is None else services.open_index(older).lines()
+        index = services.open_index(version)
+        progress.begin("comparing", index.file_count)
+        with Changes(compare(old, counted(index.lines(), progress))) as changes:
+            return changes.counts()
 
 
 def _json(version: Version, run: RunInfo | None, counts: Counts | None) -> dict[str, Any]:

@@ -58,22 +58,25 @@ def command(config: Config, ref: str, cached: bool, as_json: bool) -> int:
         progress = Progress()
         progress.begin("verifying", index.file_count, index.size)
         verifier = services.verifier(progress.advance)
-        found = _Found(version, as_json=as_json)
-        with watching(progress):
-            judge = verifier.cached if cached else verifier.origin
-            found.take(verify(index.entries(), judge, config.threads))
-    found.tell()
+        found = _Found(version)
+        try:
+            with watching(progress):
+                judge = verifier.cached if cached else verifier.origin
+                found.take(verify(index.entries(), judge, config.threads))
+        finally:  # also what was found until somebody pressed Ctrl-C
+            if not as_json:
+                found.print_bad()
+    found.tell(as_json=as_json)
     return found.exit_code
 
 
 class _Found:
     """What was found out, so far."""
 
-    def __init__(self, version: Version, *, as_json: bool) -> None:
+    def __init__(self, version: Version) -> None:
         from artfs.model.names import version_name
 
         self._name = f"{version.collection}:{version_name(version.index)}"
-        self._as_json = as_json
         self._started = time.monotonic()
         self._counts: Counter[str] = Counter()
         self._bytes = 0
@@ -82,7 +85,7 @@ class _Found:
         self._gave_up: UnreachableError | None = None
 
     def take(self, verdicts: Iterator[Verdict]) -> None:
-        """Count verdicts, and print each bad one as it comes."""
+        """Count verdicts, and keep the bad ones: printed now, they would be in the way of the bar."""
         try:
             for verdict in verdicts:
                 self._take(verdict)
@@ -90,18 +93,20 @@ class _Found:
             self._gave_up = error
 
     def _take(self, verdict: Verdict) -> None:
-        from artfs.model.shown import visible
-
         state = verdict.state.value
         self._counts[state] += 1
         self._bytes += verdict.size
         self._cache_damaged += verdict.cache_damaged
-        if state in _PROVEN:
-            return
-        if self._as_json:
+        if state not in _PROVEN:
             self._bad.append({"path": verdict.path, "state": state, "reason": verdict.reason})
-        else:
-            click.echo(f"{state:<11}  {visible(verdict.path, 4096)}: {visible(verdict.reason, 1000)}")
+
+    def print_bad(self) -> None:
+        """Print a line for each file that is not as it should be, by path."""
+        from artfs.model.shown import visible
+
+        self._bad.sort(key=lambda row: row["path"])
+        for row in self._bad:
+            click.echo(f"{row['state']:<11}  {visible(row['path'], 4096)}: {visible(row['reason'], 1000)}")
 
     @property
     def exit_code(self) -> int:
@@ -110,12 +115,12 @@ class _Found:
             return IntegrityError.exit_code
         return UnreachableError.exit_code if self._counts["unreachable"] or self._gave_up else 0
 
-    def tell(self) -> None:
-        """Print the sums."""
+    def tell(self, *, as_json: bool) -> None:
+        """Print the sums; as JSON, with everything."""
         from artfs.model.shown import size_text
 
         seconds = max(time.monotonic() - self._started, 1e-6)
-        if self._as_json:
+        if as_json:
             print_json(self._json(seconds))
         else:
             counts = ", ".join(

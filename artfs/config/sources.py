@@ -91,6 +91,11 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the ``ARTFS_*`` variables that mean nothing, each with the one that is perhaps meant, or an empty text."""
     import difflib
 
-    known = [f"ARTFS_{name.upper()}" for name in (*SETTINGS, *sorted(OTHER_VARIABLES))]
-    unknown = sorted(name for name in environ if name.startswith("ARTFS_") and name not in known)
-    return {name: next(iter(difflib.get_close_matches(name, known, 1)), "") for name in unknown}
+    known = [name.upper() for name in (*SETTINGS, *sorted(OTHER_VARIABLES))]
+    found = {}
+    for variable in sorted(environ):
+        name = variable.removeprefix("ARTFS_")
+        if name != variable and name not in known:
+            meant = difflib.get_close_matches(name, known, 1)
+            found[variable] = f"ARTFS_{meant[0]}" if meant else ""
+    return found

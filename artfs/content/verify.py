@@ -88,14 +88,17 @@ class Verdict:
 
 
 class Verifier:
-    """Judges entries. Thread-safe. ``cache`` is None where nothing is cached; ``advance`` counts bytes, and may raise to give up."""
+    """Judges entries. Thread-safe.
+
+    ``cache`` makes the block cache when it is first asked for. ``advance`` is told files and bytes, and may raise to give up.
+    """
 
     def __init__(
         self,
         origins: Origins,
         targets: Targets,
         lists: BlockLists,
-        cache: BlockCache | None,
+        cache: Callable[[], BlockCache],
         advance: Callable[[int, int], object],
     ) -> None:
         self._origins = origins
@@ -231,9 +234,7 @@ class Verifier:
         """
         if entry.size == 0:
             return State.PROVEN if _expected(entry) == entry.algorithm.hasher().digest() else State.ABSENT, 0, False
-        if self._cache is None:
-            return State.ABSENT, 0, False
-        file = self._cache.file(cache_name(entry), entry.size)
+        file = self._cache().file(cache_name(entry), entry.size)
         expected = _expected(entry)
         algorithm = entry.algorithm if is_provable(entry) else Algorithm.MD5
         hasher, read = algorithm.hasher(), 0

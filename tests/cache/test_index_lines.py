@@ -24,7 +24,9 @@ def fitting(paths):
 
 
 @given(paths=st.sets(st.lists(NAMES, min_size=1, max_size=4).map("/".join), min_size=1, max_size=20))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_lines_and_entries_come_in_the_order_of_order_key(tmp_path, paths):
     entries = [entry(path, number) for number, path in enumerate(fitting({parse_entry_path(one) for one in paths}))]
     index = open_index(tmp_path, manifest_of(*entries))

@@ -55,7 +55,9 @@ def test_names_alone_and_numbers_alone(versions):
 
 def test_json_says_both_sides(versions):
     found = json.loads(versions.run("diff", "demo/data:v1", "demo/data:v0", "--json", code=1).stdout)
-    changes = {(change["kind"], (change["after"] or change["before"])["path"]): change for change in found.pop("changes")}
+    changes = {
+        (change["kind"], (change["after"] or change["before"])["path"]): change for change in found.pop("changes")
+    }
     assert found == {
         "before": "me/demo/data:v1", "after": "me/demo/data:v0", "added": 1, "removed": 1, "changed": 1, "renamed": 1, "bytes": -1994,
     }  # fmt: skip
@@ -72,7 +74,9 @@ def test_no_bytes_are_needed(versions):
         path = versions.blob(data)
         kept[path] = path.rename(versions.root / path.name)
     try:
-        assert versions.run("diff", "demo/data:v0", "demo/data", "--name-only", code=1).stdout == "a\nnew\nnow\nd/gone\n"
+        assert (
+            versions.run("diff", "demo/data:v0", "demo/data", "--name-only", code=1).stdout == "a\nnew\nnow\nd/gone\n"
+        )
     finally:
         for path, hidden in kept.items():
             hidden.rename(path)
@@ -84,9 +88,12 @@ def test_what_cannot_be_compared_is_said(versions):
         (2, ["demo/data:v0", "demo/data:v1", "--stat", "--json"], "give only one of"),
         (2, ["demo/data:v0/d", "demo/data:v1"], "compared as a whole"),
         (3, ["demo/data:v0", "demo/data:v7"], "v7"),
+        (2, ["/tmp", "demo/data:v1"], "/tmp is not in a mount of artfs"),
         (3, ["demo/nothing", "demo/data"], "no collection me/demo/nothing"),
     ]
-    for (code, line, says), found in zip(refusals, run_all(versions, [["diff", *row[1]] for row in refusals]), strict=True):
+    for (code, line, says), found in zip(
+        refusals, run_all(versions, [["diff", *row[1]] for row in refusals]), strict=True
+    ):
         assert found[:2] == [code, ""], line
         assert says in found[2]
 
@@ -148,9 +155,9 @@ def test_a_draft_is_compared_with_any_version_in_either_direction(mounted, draft
     )
     version = mounted.collection() / "v1"
     assert mounted.run("diff", draft, version, "--name-only", code=1).stdout == "f\nonly-here\nonly-there\n"
-    assert mounted.run("diff", mounted.collection() / "v0", mounted.collection() / "latest", "--name-only", code=1).stdout == (
-        "f\nonly-there\n"
-    )
+    assert mounted.run(
+        "diff", mounted.collection() / "v0", mounted.collection() / "latest", "--name-only", code=1
+    ).stdout == ("f\nonly-there\n")
 
 
 def test_what_cannot_be_committed_is_a_warning(mounted, draft):
@@ -185,7 +192,9 @@ def test_paths_that_are_neither_a_version_nor_a_draft_are_refused(mounted, draft
         (3, [draft.parent / "other"], "does not exist"),
         (3, [draft, "demo/data:v9"], "v9"),
     ]
-    for (code, line, says), found in zip(refusals, run_all(mounted, [["diff", *row[1]] for row in refusals]), strict=True):
+    for (code, line, says), found in zip(
+        refusals, run_all(mounted, [["diff", *row[1]] for row in refusals]), strict=True
+    ):
         assert found[:2] == [code, ""], line
         assert says in found[2]
 

@@ -48,7 +48,11 @@ def test_directories_down_to_a_depth(used):
     assert rows(used, "demo/data:v0", "-d", "1") == [
         ("data:v0", "", 2544), ("data:v0", "d", 2034), ("data:v0", "h", 500), ("data:v0", "z", 0),
     ]  # fmt: skip
-    assert rows(used, "demo/data:v0/d", "-d", "2") == [("data:v0", "d", 2034), ("data:v0", "d/e", 34), ("data:v0", "d/e/f", 4)]
+    assert rows(used, "demo/data:v0/d", "-d", "2") == [
+        ("data:v0", "d", 2034),
+        ("data:v0", "d/e", 34),
+        ("data:v0", "d/e/f", 4),
+    ]
 
 
 def test_several_arguments_each_counted_for_itself(used):

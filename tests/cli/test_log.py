@@ -35,7 +35,9 @@ def without_times(text):
 def test_versions_come_newest_first_with_what_is_known_of_them(history):
     done = history.run("log", "demo/data")
     assert done.stderr == ""
-    assert without_times(done.stdout) == """\
+    assert (
+        without_times(done.stdout)
+        == """\
 me/demo/data:v2  (latest)
     TIME  2 B, 2 files
     | last
@@ -49,6 +51,7 @@ me/demo/data:v0
     | the first
     | of \\x1b[2Jmany
 """
+    )
 
 
 def test_stat_counts_what_each_version_changed(history):

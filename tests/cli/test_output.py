@@ -117,7 +117,7 @@ def test_mount_umount_and_rm_print_nothing_on_stdout(cli, fuse, small):
 
 
 def test_every_command_has_a_help_that_says_what_it_does(cli):
-    names = ["mount", "umount", "stage", "commit", "put", "get", "ls", "show", "alias", "rm"]
+    names = ["mount", "umount", "stage", "commit", "put", "get", "ls", "show", "log", "diff", "verify", "alias", "rm"]
     (_, listed, _), (_, version, _), *helps = run_all(
         cli, [["--help"], ["--version"], *([name, "-h"] for name in names)]
     )

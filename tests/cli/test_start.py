@@ -8,7 +8,22 @@ import sys
 
 import pytest
 
-COMMANDS = ["mount", "umount", "stage", "commit", "put", "get", "ls", "show", "alias", "rm"]
+COMMANDS = [
+    "mount",
+    "umount",
+    "stage",
+    "commit",
+    "put",
+    "get",
+    "ls",
+    "show",
+    "log",
+    "diff",
+    "du",
+    "verify",
+    "alias",
+    "rm",
+]
 SLOW = {"rich", "sqlalchemy", "trio", "pyfuse3", "sqlite3", "blake3", "platformdirs"}
 
 
@@ -46,7 +61,7 @@ def big(tmp_path_factory):
     return file
 
 
-def on_terminal(artfs, *arguments):
+def on_terminal(artfs, *arguments, code=0):
     """Run a command whose stderr is a terminal; return what it wrote to stdout and to the terminal."""
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "artfs.cli", *map(str, arguments)]
@@ -63,7 +78,7 @@ def on_terminal(artfs, *arguments):
         os.close(master)
     out = process.stdout.read().decode()
     process.stdout.close()
-    assert process.wait() == 0
+    assert process.wait() == code
     return out, bytes(shown)
 
 

@@ -92,6 +92,20 @@ def test_a_bar_is_shown_to_a_terminal(cli, big):
     assert b"\x1b[?25l" in shown
 
 
+def test_bad_files_go_to_stdout_although_a_bar_is_on_the_terminal(cli, small):
+    (small / "big").write_bytes(os.urandom(40 << 20))
+    cli.run("put", small, "demo/data")
+    damage(cli, (small / "big").read_bytes())
+    printed, shown = on_terminal(cli, "verify", "demo/data", code=7)
+    assert printed.startswith("damaged      big: ")
+    assert b"damaged" not in shown
+
+
+def test_a_store_on_this_machine_needs_no_cache(logged):
+    logged.run("verify", "demo/data")
+    assert not list((logged.root / "cache").glob("blocks*"))
+
+
 def test_nothing_slow_is_imported(logged):
     assert not SLOW & imported(logged, ["verify", "--help"])
     assert not {"trio", "pyfuse3", "rich"} & imported(logged, ["verify", "demo/data"])

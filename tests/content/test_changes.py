@@ -3,8 +3,10 @@
 import subprocess
 import sys
 
+import pytest
 
 from artfs.content.changes import Changes, Counts
+from artfs.errors import NoSpaceError
 from artfs.model.diff import Kind, Line, compare, order_key
 
 
@@ -61,6 +63,13 @@ def test_changes_come_sorted_whatever_order_they_were_added_in():
             changes.add(compare([], [Line(path, path, 1)]))
         assert [change.path for change in changes] == ["a", "z", "a/b/c", "b/a"]
         assert [change.path for change in changes] == ["a", "z", "a/b/c", "b/a"]
+
+
+def test_a_full_disk_is_said():
+    with Changes() as changes:
+        changes._database.execute("PRAGMA max_page_count = 20")
+        with pytest.raises(NoSpaceError, match="no space left for the list of changes"):
+            changes.add(compare([], (Line(f"{number:09}", "digest", 1) for number in range(5000))))
 
 
 PROGRAM = """

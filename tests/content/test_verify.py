@@ -52,7 +52,8 @@ class World:
         def nowhere(_):
             raise NotFoundError("there is no such version")
 
-        return Verifier(self._origins(), Targets(nowhere, nowhere), self.lists, self.cache(), self._advance)
+        cache = self.cache()
+        return Verifier(self._origins(), Targets(nowhere, nowhere), self.lists, lambda: cache, self._advance)
 
     def read(self, entry):
         """Read an entry as a mount does, so that it is cached."""
@@ -221,7 +222,9 @@ def test_a_damaged_copy_is_no_fault_of_the_version_but_one_of_what_is_here(remot
 
 
 def test_what_is_here_is_proven_without_asking_anybody(remote):
-    whole, part, absent = (remote.store.add(name, DATA[number:]) for number, name in enumerate(("whole", "part", "absent")))
+    whole, part, absent = (
+        remote.store.add(name, DATA[number:]) for number, name in enumerate(("whole", "part", "absent"))
+    )
     empty = remote.store.add("empty", b"")
     remote.read(whole)
     remote.read(part)
@@ -259,15 +262,15 @@ def test_when_nothing_answers_it_gives_up(remote):
 
 
 def test_who_is_interrupted_stops_at_the_next_block(remote):
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(*_):
-        raise Stopped
+        raise StoppedError
 
     entries = [remote.store.add(f"{number:03}", os.urandom(10)) for number in range(100)]
     verifier = remote.verifier()
     verifier._advance = stop
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         list(verify(entries, verifier.origin, 2))
     assert len(remote.store.reads) < 60

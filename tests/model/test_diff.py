@@ -56,8 +56,12 @@ def test_the_changes_are_what_sets_say(before, after):
     }
     assert [change.path for change in found] == sorted((change.path for change in found), key=order_key)
     for change in found:
-        assert change.before == (Line(change.path, before[change.path], len(change.path)) if change.path in before else None)
-        assert change.after == (Line(change.path, after[change.path], len(change.path)) if change.path in after else None)
+        assert change.before == (
+            Line(change.path, before[change.path], len(change.path)) if change.path in before else None
+        )
+        assert change.after == (
+            Line(change.path, after[change.path], len(change.path)) if change.path in after else None
+        )
 
 
 @given(trees, trees)

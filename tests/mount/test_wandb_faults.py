@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import time
+from pathlib import Path
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -97,7 +98,7 @@ def test_a_refused_key_is_no_permission_and_one_line_in_the_log_until_it_works_a
     for name in ("00.bin", "01.bin", "02.bin"):
         assert failure((mounted.collection() / "v0" / name).read_bytes) == errno.EACCES
     assert failure(os.listdir, mounted.mountpoint / "me/other") == errno.EACCES
-    assert mounted.log().count("does not accept the credentials") == 1
+    assert len([line for line in mounted.log().splitlines() if " WARNING " in line]) == 1
     done = mounted.run("ls", "me/demo", code=6)
     check_secrets(mounted, done.stdout + done.stderr)
     server.key = key
@@ -128,7 +129,7 @@ def test_nothing_is_asked_until_the_server_wants_it(mounted, server, fault):
     (mounted.collection() / "v0/19.bin").read_bytes()
     times = [one.at for one in server.requests(path="/graphql") if one.at >= began]
     first = server.requests(operation="FileUrls")[0].at
-    assert len([at for at in times if first < at < first + 1.9]) == 0
+    assert len([at for at in times if first + 0.3 < at < first + 1.9]) == 0
     assert len([at for at in times if at >= first + 1.9]) >= 1
 
 
@@ -162,9 +163,9 @@ def test_readers_are_freed_when_the_server_goes_while_they_read(mounted, server)
     with ThreadPoolExecutor(8) as pool:
         reads = [pool.submit(failure, (version / name).read_bytes) for name in list(FILES)[:8]]
         wait_for(lambda: server.count("GET"))
-        server.clear()
         server.stop()
         assert {read.result(90) for read in reads} == {errno.EIO}
+    server.clear()
     server.start()
     wait_for(lambda: readable(version / "07.bin") == FILES["07.bin"])
 
@@ -181,11 +182,13 @@ def test_a_reply_that_breaks_off_is_asked_for_again(mounted, server, fault, plac
 
 
 def test_a_file_that_is_shorter_than_the_manifest_says_is_an_error_and_right_later(mounted, server):
-    mounted.expected += ["shorter", "changed", "cannot be reached"]
+    mounted.expected += ["04.bin", "shorter than the manifest says"]
+    began = time.monotonic()
     version = mounted.collection() / "v0"
     artifact = server.artifact("me/demo/data:v0")
     server.replace_bytes(artifact, "04.bin", FILES["04.bin"][:-1])
     assert failure((version / "04.bin").read_bytes) in {errno.EIO, errno.ESTALE}
+    assert time.monotonic() - began < 10
     assert (version / "05.bin").read_bytes() == FILES["05.bin"]
     server.replace_bytes(artifact, "04.bin", FILES["04.bin"])
     wait_for(lambda: readable(version / "04.bin") == FILES["04.bin"])
@@ -227,7 +230,7 @@ def test_a_manifest_with_another_digest_is_an_error_of_its_version_only(fresh, s
 
 
 def test_a_file_that_the_server_has_lost_is_an_error_of_its_own(mounted, server):
-    mounted.expected += ["08.bin"]
+    mounted.expected += ["08.bin", "is missing in the store"]
     server.lose_bytes(server.artifact("me/demo/data:v0"), "08.bin")
     assert failure((mounted.collection() / "v0/08.bin").read_bytes) in {errno.EIO, errno.ENOENT}
     for name in ("07.bin", "09.bin"):
@@ -294,7 +297,7 @@ def test_no_secret_is_in_a_log_or_an_error(mounted, server, tmp_path):
     for number, fault in enumerate((Status(403), GraphQLError(message=f"the key {server.key} is unknown"), Status(404))):
         mounted.environment["ARTFS_CACHE_DIR"] = str(tmp_path / f"cache-{number}")
         with server.injected(fault, None):
-            done = mounted.start("get", "me/demo/data:v0", tmp_path / f"out-{number}", "--verbose" if number > 5 else "--json")
+            done = mounted.start("get", "me/demo/data:v0", tmp_path / f"out-{number}", "--json")
             said += "".join(done.communicate(timeout=120))
         with server.injected(fault, None, path="/wandb_artifacts/"):
             done = mounted.start("get", "me/demo/data:v0", tmp_path / f"out2-{number}")
@@ -304,5 +307,4 @@ def test_no_secret_is_in_a_log_or_an_error(mounted, server, tmp_path):
     for path in (mounted.root / "state").rglob("*"):
         if path.is_file():
             check_secrets(mounted, path.read_text(errors="replace"))
-    arguments = (open(f"/proc/{mounted.pid()}/cmdline").read(),)
-    check_secrets(mounted, "".join(arguments))
+    check_secrets(mounted, Path(f"/proc/{mounted.pid()}/cmdline").read_text())

@@ -48,7 +48,7 @@ def _about(entry: TableEntry, call: Bounded[object], uid: int) -> Finding:
     except OSError as error:
         if error.errno not in {errno.ENOTCONN, errno.ECONNABORTED}:
             return problem("mounts", f"{point} does not answer: {error.strerror}", f"artfs umount --force {point}")
-        mine = entry.uid in {uid, None} or uid == 0
+        mine = entry.uid == uid
         return problem("mounts", f"{point} is dead: {error.strerror}", f"artfs mount {point}, or artfs umount {point}",
                        (lambda: _detach_dead(point)) if mine else None)  # fmt: skip
     return ok("mounts", f"{point} answers")

@@ -71,13 +71,12 @@ def aliases(node: Node) -> tuple[str, ...]:
 
 def is_name(text: str) -> bool:
     """Whether a name can be one in a directory; others are left out of listings."""
-    return (
-        bool(text)
-        and not text.startswith(".")
-        and "/" not in text
-        and "\0" not in text
-        and len(text.encode(errors="replace")) <= 255
-    )
+    if not text or text.startswith(".") or "/" in text or any(ord(char) < 32 for char in text):
+        return False
+    try:
+        return len(text.encode()) <= 255
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
 
 
 def place(node: Node) -> CollectionRef:

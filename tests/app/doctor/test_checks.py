@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 from artfs.app.client import TableEntry, mount_table
-from artfs.app.doctor import Finding, Level, diagnose, directories, drafts, kernel, mounts, programs, repair, services, settings
+from artfs.app.doctor import (
+    Finding,
+    Level,
+    diagnose,
+    directories,
+    drafts,
+    kernel,
+    mounts,
+    programs,
+    repair,
+    services,
+    settings,
+)
 from artfs.app.doctor.bounded import LateError, run_bounded
 from artfs.app.doctor.finding import ok, problem, warning
 from artfs.config import config_of, read_sources
@@ -197,7 +209,9 @@ def test_the_versions_of_libfuse_and_pyfuse3_are_told():
     assert programs.check_libfuse().level is Level.OK
 
     def broken():
-        raise programs.subprocess.CalledProcessError(1, "python", stderr="Traceback\nImportError: libfuse3.so.3: no such file\n")
+        raise programs.subprocess.CalledProcessError(
+            1, "python", stderr="Traceback\nImportError: libfuse3.so.3: no such file\n"
+        )
 
     found = programs.check_libfuse(broken)
     assert found.level is Level.PROBLEM
@@ -218,7 +232,9 @@ def test_extras_that_the_settings_need_must_be_there(config):
     assert not programs._is_there("no_such_package.inner")
 
 
-@pytest.mark.parametrize(("most", "level"), [(64, Level.PROBLEM), (1024, Level.WARNING), (65536, Level.OK), (-1, Level.OK)])
+@pytest.mark.parametrize(
+    ("most", "level"), [(64, Level.PROBLEM), (1024, Level.WARNING), (65536, Level.OK), (-1, Level.OK)]
+)
 def test_few_open_files_are_told(most, level):
     assert programs.check_files((64, most)).level is level
 
@@ -452,7 +468,12 @@ def test_the_time_is_taken_from_any_answer_of_a_server():
 
 
 def test_the_mount_table_says_who_mounted_what():
-    table = LINE % (rb"/a\040b", b"fuse.artfs", 1000, b",allow_other") + b"\n" + LINE % (b"/c", b"fuse.other", 0, b"") + b"\n"
+    table = (
+        LINE % (rb"/a\040b", b"fuse.artfs", 1000, b",allow_other")
+        + b"\n"
+        + LINE % (b"/c", b"fuse.other", 0, b"")
+        + b"\n"
+    )
     (found,) = mount_table(table)
     assert (found.mountpoint, found.minor, found.uid) == (Path("/a b"), 52, 1000)
     assert "allow_other" in found.options
