@@ -71,7 +71,7 @@ class Overlay:
                     items[entry.name] = local_item(join(path, entry.name), entry.stat(follow_symlinks=False))
         except FileNotFoundError:
             pass  # a directory of the base alone
-        marks = self._marks.within(path)  # another thread may change them meanwhile
+        marks = dict(self._marks.within(path))  # another thread may change them meanwhile
         for name, mark in marks.items():
             if name not in items and mark.kind is not MarkKind.WHITEOUT:
                 items[name] = self._shown(join(path, name), self._meaning(mark))

@@ -45,7 +45,7 @@ def full_line(node: Node) -> str:
 
 def run_words(run: RunInfo) -> str:
     """Return ``"name" train finished``."""
-    quoted = f'"{visible(run.name)}"' if run.name else ""
+    quoted = f'"{visible(run.name)}"' if run.name not in {"", run.id} else ""
     return " ".join(filter(None, [quoted, visible(run.job_type), run.state.value]))
 
 
