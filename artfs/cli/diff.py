@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from artfs.cli.completing import complete_ref
 from artfs.cli.options import json_option, warn, with_config
 from artfs.errors import InvalidInputError
 
@@ -23,8 +24,8 @@ _LETTERS = {"added": "A", "removed": "D", "changed": "M", "renamed": "R"}
 
 
 @click.command()
-@click.argument("before", metavar="A")
-@click.argument("after", metavar="[B]", required=False)
+@click.argument("before", metavar="A", shell_complete=complete_ref)
+@click.argument("after", metavar="[B]", required=False, shell_complete=complete_ref)
 @click.option("--name-only", is_flag=True, help="Print only the paths of what differs.")
 @click.option("--stat", is_flag=True, help="Print only numbers: of each directory at the top, and in all.")
 @json_option

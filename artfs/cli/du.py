@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from artfs.cli.completing import complete_ref
 from artfs.cli.options import json_option, print_json, with_config
 from artfs.errors import InvalidInputError, NotFoundError
 
@@ -21,7 +22,7 @@ _PATIENCE = 0.5  # seconds until a bar is shown
 
 
 @click.command()
-@click.argument("places", metavar="REF|PATH...", nargs=-1, required=True)
+@click.argument("places", metavar="REF|PATH...", nargs=-1, required=True, shell_complete=complete_ref)
 @click.option("-d", "--max-depth", "depth", type=click.IntRange(min=0), default=0, metavar="N",
               help="Show directories, too, down to N below each argument.")  # fmt: skip
 @click.option("-h", "--human", is_flag=True, help="Sizes such as 12 MB instead of bytes.")

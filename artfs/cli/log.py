@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from artfs.cli.completing import complete_ref
 from artfs.cli.options import json_option, print_json, with_config
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _PATIENCE = 0.5  # seconds until a bar is shown
 
 
 @click.command()
-@click.argument("ref")
+@click.argument("ref", shell_complete=complete_ref)
 @click.option("-n", "--max-count", "count", type=click.IntRange(min=0), metavar="N", help="At most N versions.")
 @click.option("--stat", is_flag=True, help="Count the files that each version added, removed, changed and renamed.")
 @json_option

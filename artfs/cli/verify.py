@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from artfs.cli.completing import complete_ref
 from artfs.cli.options import json_option, print_json, warn, with_config
 from artfs.errors import IntegrityError, UnreachableError
 
@@ -33,7 +34,7 @@ _WORDS = {
 
 
 @click.command()
-@click.argument("ref")
+@click.argument("ref", shell_complete=complete_ref)
 @click.option("--cached", is_flag=True, help="Only what is on this machine; no network is used.")
 @json_option
 @with_config
