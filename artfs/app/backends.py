@@ -153,7 +153,8 @@ class Backends:
         if uri_scheme(url) == "sqlite":
             return open_registry(url, entity)
         from artfs.model.digest import Digest
-        from artfs.registry.remembered import Memory, RememberedRegistry
+        from artfs.registry.memory import Memory
+        from artfs.registry.remembered import RememberedRegistry
 
         path = self._config.cache_dir / "seen" / f"{Digest.of(url.encode()).hex[:16]}.sqlite"
         memory = Memory(path)

@@ -72,7 +72,8 @@ def _with_registry(config: Config, text: str, *, full: bool) -> list[str]:
 def _remembered(config: Config, text: str, *, full: bool) -> list[str]:
     from artfs.errors import UnreachableError
     from artfs.model.digest import Digest
-    from artfs.registry.remembered import Memory, RememberedRegistry
+    from artfs.registry.memory import Memory
+    from artfs.registry.remembered import RememberedRegistry
 
     path = config.cache_dir / "seen" / f"{Digest.of(config.registry.encode()).hex[:16]}.sqlite"  # as in app.backends
     if not path.exists():

@@ -106,7 +106,8 @@ def test_a_registry_that_is_away_is_completed_from_what_was_seen_of_it(config, m
     import dataclasses
 
     from artfs.model.digest import Digest
-    from artfs.registry.remembered import Memory, RememberedRegistry
+    from artfs.registry.memory import Memory
+    from artfs.registry.remembered import RememberedRegistry
 
     with open_services(config) as services:
         services.registry.create_entity("me")

@@ -116,7 +116,9 @@ def readable(path):
 
 
 @pytest.mark.parametrize(
-    "fault", [Status(429, retry_after=2), RateLimited(0, 2, refuse=True), RateLimited(0, 2)], ids=["retry-after", "429", "remaining"]
+    "fault",
+    [Status(429, retry_after=2), RateLimited(0, 2, refuse=True), RateLimited(0, 2)],
+    ids=["retry-after", "429", "remaining"],
 )
 def test_nothing_is_asked_until_the_server_wants_it(mounted, server, fault):
     server.inject(fault, operation="FileUrls")
@@ -206,7 +208,9 @@ def test_many_readers_of_one_file_are_one_question_and_one_request(mounted, serv
 def test_many_readers_of_files_are_few_questions(mounted, server):
     server.inject(Delay(0.3), None, operation="FileUrls")
     with ThreadPoolExecutor(20) as pool:
-        assert list(pool.map(lambda name: (mounted.collection() / "v0" / name).read_bytes(), FILES)) == list(FILES.values())
+        assert list(pool.map(lambda name: (mounted.collection() / "v0" / name).read_bytes(), FILES)) == list(
+            FILES.values()
+        )
     assert server.count(operation="FileUrls") <= 4
     assert server.count("GET") == 20
 
@@ -262,7 +266,9 @@ def test_names_that_cannot_be_never_break_a_listing(fresh, server, what):
             server.log_artifact("me", "demo", name, files=FILES)
         elif what == "teams":
             server.team(name)
-    server.log_artifact("me", "demo", "data", files={"a": b"1"}, aliases=["latest", *(names if what == "aliases" else ())])
+    server.log_artifact(
+        "me", "demo", "data", files={"a": b"1"}, aliases=["latest", *(names if what == "aliases" else ())]
+    )
     server.inject(Renamed(names), None, path="/graphql")
     fresh.mount()
     place = {
@@ -294,7 +300,9 @@ def test_no_secret_is_in_a_log_or_an_error(mounted, server, tmp_path):
             with server.injected(fault, 2, path=path), contextlib.suppress(OSError):
                 within((version / name).read_bytes, seconds=90)
     said = ""
-    for number, fault in enumerate((Status(403), GraphQLError(message=f"the key {server.key} is unknown"), Status(404))):
+    for number, fault in enumerate(
+        (Status(403), GraphQLError(message=f"the key {server.key} is unknown"), Status(404))
+    ):
         mounted.environment["ARTFS_CACHE_DIR"] = str(tmp_path / f"cache-{number}")
         with server.injected(fault, None):
             done = mounted.start("get", "me/demo/data:v0", tmp_path / f"out-{number}", "--json")

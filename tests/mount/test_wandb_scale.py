@@ -35,7 +35,9 @@ def resident(artfs):
 
 
 def ls(path, *options):
-    done = subprocess.run(["ls", "--color=always", *options, path], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        ["ls", "--color=always", *options, path], capture_output=True, text=True, timeout=120, check=True
+    )
     return done.stdout.splitlines()
 
 
@@ -83,7 +85,13 @@ def test_a_project_of_many_collections_is_one_walk_of_pages(fresh, server, optio
 @pytest.mark.parametrize("options", [(), ("-l",)], ids=["ls", "ls -l"])
 def test_a_collection_of_many_versions_is_one_walk_of_pages(fresh, server, options):
     for number in range(MANY):
-        server.log_artifact("me", "demo", "data", files={"a": b"%d" % number}, aliases=["latest", *([f"at-{number}"] if number % 100 == 0 else ())])
+        server.log_artifact(
+            "me",
+            "demo",
+            "data",
+            files={"a": b"%d" % number},
+            aliases=["latest", *([f"at-{number}"] if number % 100 == 0 else ())],
+        )
     fresh.mount()
     os.listdir(fresh.mountpoint / "me/demo")
     server.forget()
@@ -103,7 +111,15 @@ def test_one_name_among_many_is_a_question_about_that_name(fresh, server):
     fresh.mount()
     server.forget()
     assert (fresh.collection() / "v1234/a").read_bytes() == b"1234"
-    assert sorted(server.operations()) == ["Collection", "FileUrls", "Find", "ManifestUrl", "Project", "Version", "Viewer"]
+    assert sorted(server.operations()) == [
+        "Collection",
+        "FileUrls",
+        "Find",
+        "ManifestUrl",
+        "Project",
+        "Version",
+        "Viewer",
+    ]
     assert not os.path.exists(fresh.collection() / "v1500")
     assert not os.path.exists(fresh.collection("nothing"))
     assert not {"Collections", "Listing", "Versions", "Projects"} & set(server.operations())

@@ -76,7 +76,13 @@ def mounted(server, logged, tmp_path_factory):
 def api(mounted, logged):
     """What the Python API sees, in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", _API], env=mounted.environment, cwd=mounted.root, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", _API],
+        env=mounted.environment,
+        cwd=mounted.root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from artfs.registry.memory import Memory
 from artfs.registry.port import Registry
-from artfs.registry.remembered import Memory, RememberedRegistry
+from artfs.registry.remembered import RememberedRegistry
 from artfs.registry.sql.registry import open_registry
 from artfs.registry.sql.schema import about, metadata
 from tests.registry.fake import FakeRegistry

@@ -5,7 +5,8 @@ import pytest
 from artfs.errors import InvalidInputError, NotFoundError, UnreachableError, VersionDeletedError
 from artfs.model.names import CollectionRef
 from artfs.model.reference import artifact_uri, parse_artifact_uri
-from artfs.registry.remembered import Memory, RememberedRegistry
+from artfs.registry.memory import Memory
+from artfs.registry.remembered import RememberedRegistry
 from tests.registry.fake import FakeRegistry
 from tests.registry.making import DATA, OTHER, UNRECORDABLE, commit, make_portfolio, new
 

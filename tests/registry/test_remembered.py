@@ -9,8 +9,9 @@ import pytest
 from artfs.errors import NotFoundError, UnreachableError
 from artfs.model.names import CollectionRef, RunRef
 from artfs.registry import remembered
+from artfs.registry.memory import Memory
 from artfs.registry.port import RunState, VersionChange
-from artfs.registry.remembered import Memory, RememberedRegistry
+from artfs.registry.remembered import RememberedRegistry
 from tests.registry.fake import FakeRegistry
 from tests.registry.fake_data import FakeData
 from tests.registry.making import DATA, OTHER, commit, everything, make_portfolio, new, run

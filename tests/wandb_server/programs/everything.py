@@ -43,7 +43,9 @@ def note(artifact):
 
 
 with wandb.init(entity="me", project="all", id="run-all", config={"rate": 0.1}) as run:
-    files = wandb.Artifact("files", "dataset", description="some files", metadata={"rows": 3, "nested": {"a": [1, None]}})
+    files = wandb.Artifact(
+        "files", "dataset", description="some files", metadata={"rows": 3, "nested": {"a": [1, None]}}
+    )
     files.add_dir(str(many))
     run.log_artifact(files, aliases=["best", "with.dot"], tags=["gold", "two words"])
     note(files)
@@ -89,6 +91,8 @@ with wandb.init(entity="me", project="all", id="run-all", config={"rate": 0.1}) 
     run.use_artifact("files:v0")
 
 seen["bytes"] = {
-    str(path.relative_to(many)): hashlib.sha256(path.read_bytes()).hexdigest() for path in many.rglob("*") if path.is_file()
+    str(path.relative_to(many)): hashlib.sha256(path.read_bytes()).hexdigest()
+    for path in many.rglob("*")
+    if path.is_file()
 }
 print(json.dumps(seen))
