@@ -108,6 +108,7 @@ class Verifier:
         self._advance = advance
         self._lock = threading.Lock()
         self._same: LRUCache[object, tuple[State, str]] = LRUCache(_SAME)
+        self._judging: dict[object, threading.Lock] = {}
 
     # Where it comes from ----------------------------------------------------------------------------------------
 
@@ -119,10 +120,21 @@ class Verifier:
             return self._failed(entry, error)
         key = (content_key(end), end.ref, end.home if end.ref is None else None)
         with self._lock:
-            known = self._same.get(key)
-        if known is not None:
-            self._advance(1, entry.size)
-            return Verdict(entry.path, known[0], 0, known[1])
+            judging = self._judging.setdefault(key, threading.Lock())
+        try:
+            with judging:  # whoever has the same content waits: it is read once
+                with self._lock:
+                    known = self._same.get(key)
+                if known is None:
+                    return self._first(entry, end, key)
+        finally:
+            with self._lock:
+                self._judging.pop(key, None)
+        self._advance(1, entry.size)
+        return Verdict(entry.path, known[0], 0, known[1])
+
+    def _first(self, entry: Entry, end: Entry, key: object) -> Verdict:
+        """Judge the first entry of those that have one content, and remember what came of it for the others."""
         read, damaged = 0, False
         try:
             state, read = self._judge(end)

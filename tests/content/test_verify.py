@@ -195,6 +195,23 @@ def test_the_same_content_is_read_once_and_judged_for_each_path(remote):
     assert len(remote.store.reads) == 1
 
 
+def test_the_same_content_is_read_once_by_threads_that_come_to_it_together(remote, monkeypatch):
+    entry = remote.store.add("a", DATA[:100])
+    entries = [dataclasses.replace(entry, path=parse_entry_path(name)) for name in ("a", "b", "c")]
+    opened, second, open_blob = [], threading.Event(), remote.store.open
+
+    def open_slowly(blob):
+        opened.append(blob)
+        if len(opened) > 1:
+            second.set()
+        second.wait(0.2)  # there is no second one, unless the others do not wait
+        return open_blob(blob)
+
+    monkeypatch.setattr(remote.store, "open", open_slowly)
+    assert {verdict.state for verdict in remote.origin(*entries).values()} == {State.PROVEN}
+    assert len(opened) == 1
+
+
 def damage_cached(world, entry, offset):
     (path,) = (world.path / "blocks").rglob(f"*{cache_name(entry).rpartition('/')[2][4:]}-{entry.size}")
     with path.open("r+b") as file:
