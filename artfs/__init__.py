@@ -31,10 +31,28 @@ if TYPE_CHECKING:
 
     run: Run | None
 
-__all__ = [  # noqa: RUF022 - by what they are
-    "__version__", "Api", "Artifact", "ArtifactCollection", "ArtifactManifest", "ArtifactManifestEntry", "ArtifactTTL", "ArtifactType",
-    "Run", "finish", "init", "log_artifact", "mounted", "run", "use_artifact",
-    "ArtfsError", "ArtifactFinalizedError", "ArtifactNotLoggedError", "ArtifactStatusError", "ConflictError", "WaitTimeoutError",
+__all__ = [
+    "Api",
+    "ArtfsError",
+    "Artifact",
+    "ArtifactCollection",
+    "ArtifactFinalizedError",
+    "ArtifactManifest",
+    "ArtifactManifestEntry",
+    "ArtifactNotLoggedError",
+    "ArtifactStatusError",
+    "ArtifactTTL",
+    "ArtifactType",
+    "ConflictError",
+    "Run",
+    "WaitTimeoutError",
+    "__version__",
+    "finish",
+    "init",
+    "log_artifact",
+    "mounted",
+    "run",
+    "use_artifact",
 ]  # fmt: skip
 
 _MODULES = {
@@ -66,7 +84,7 @@ _DATA_TYPES = {
 }  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+def __getattr__(name: str) -> Any:
     if name in _MODULES:
         value = getattr(importlib.import_module(f"artfs.api.{_MODULES[name]}"), name)
     elif name in _ERRORS:

@@ -109,7 +109,7 @@ class Artifact(Contents):
         """
         place = CollectionRef(entity_name, project_name, name.partition(":")[0])
         try:
-            return client.registry.listing(place).type
+            return client.registry.collection_info(place).type
         except NotFoundError:
             return None
 
@@ -163,11 +163,12 @@ class Artifact(Contents):
         building = self._building
         draft = building.draft
         with building.lock:  # one thread logs it, and no other adds a file at the same time
+            building.settle()
             if building.pending is not None and not building.pending.failed:
                 raise ArtifactFinalizedError(f"artifact {self._name!r} was logged already", hint="wait() for it")
             draft.aim(CollectionRef(run.entity, run.project, self._name))
             draft.transient = False  # what cannot be committed stays, in .staging/ of the next mount: nothing is lost
-            self._pending = building.pending = self._client.commits.start(draft, wanted, lambda _: None)
+            self._pending = building.pending = self._client.commits.start(draft, wanted)
 
     def wait(self, timeout: float | None = None) -> Artifact:
         """Wait for this artifact to finish logging, if needed, and return it.

@@ -50,6 +50,8 @@ class Building:
         self._base = base
         self._pid = os.getpid()
         self.lock = threading.RLock()
+        self._placed = threading.Condition(self.lock)
+        self._placing: set[str] = set()  # paths whose files are there and not hashed yet
         self.pending: Pending | None = None
         """The commit of the files, once it was begun. ``lock`` is held to begin it, and for each change of the files."""
         self._draft: Draft | None = None
@@ -191,16 +193,27 @@ class Building:
         """Give a copy its path, and hash it there. The content that is there already is returned as it is."""
         draft = self.draft
         with self.lock:
+            self._placed.wait_for(
+                lambda: path not in self._placing
+            )  # another thread is about to know what it has there
             self._check_open()
             known = self._entries.get(path)
-            if known is None or overwrite:
-                if known is not None:
-                    self._drop(path)
-                self._make_room(path)
-                temporary.rename(draft.tree.local_path(path))
-                item = draft.tree.lookup(path)
-        if known is not None and not overwrite:
-            return (self._same(known, temporary, path),)
+            if known is not None and not overwrite:
+                return (self._same(known, temporary, path),)
+            if known is not None:
+                self._drop(path)
+            self._make_room(path)
+            temporary.rename(draft.tree.local_path(path))
+            self._placing.add(path)
+        try:
+            return self._hash(draft, path, progress)
+        finally:
+            with self.lock:
+                self._placing.discard(path)
+                self._placed.notify_all()
+
+    def _hash(self, draft: Draft, path: EntryPath, progress: Progress) -> Hashed:
+        item = draft.tree.lookup(path)
         if item is None:
             raise NotFoundError(f"{path} was removed while it was being added")
         try:
@@ -212,6 +225,10 @@ class Building:
         with self.lock:
             self._entries[path] = hashed.entry
         return hashed
+
+    def settle(self) -> None:
+        """Wait, with ``lock`` held, until every file that another thread is adding is in the artifact, or not."""
+        self._placed.wait_for(lambda: not self._placing)
 
     @staticmethod
     def _same(known: Entry, file: Path, path: EntryPath) -> Entry:
@@ -288,14 +305,6 @@ class Building:
     def _drop(self, path: str) -> None:
         self.draft.tree.unlink(path)
         del self._entries[path]
-
-    def discard(self) -> None:
-        """Forget everything."""
-        with self.lock:
-            if self._draft is not None and self._pid == os.getpid() and not self._draft.is_gone:
-                self._draft.discard()
-            self._draft = None
-            self._entries = {}
 
 
 def _digest(data: IO[bytes], algorithm: Algorithm) -> Digest:

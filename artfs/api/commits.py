@@ -18,8 +18,6 @@ from artfs.model.names import LATEST, version_name
 from artfs.staging.progress import CommitInterrupted, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from artfs.app.services import Services
     from artfs.staging.commit import CommitResult
     from artfs.staging.drafts import Draft
@@ -90,11 +88,11 @@ class BackgroundCommits:
         self._stopping = threading.Event()
         self._adopted = False
 
-    def start(self, draft: Draft, wanted: Journal, done: Callable[[CommitResult], None]) -> Pending:
-        """Freeze a draft, journal the commit, and let it run; ``done`` is called in its thread. InvalidInputError, NoSpaceError."""
+    def start(self, draft: Draft, wanted: Journal) -> Pending:
+        """Freeze a draft, journal the commit, and let it run in a thread of its own. InvalidInputError, NoSpaceError."""
         self.adopt()
         self._services.committer().freeze(draft, wanted)
-        return self._launch(draft, wanted.aliases, done)
+        return self._launch(draft, wanted.aliases)
 
     def adopt(self) -> None:
         """Take over, once, the commits that a process has begun which is no more."""
@@ -104,21 +102,20 @@ class BackgroundCommits:
             return
         for draft in self._services.drafts.orphaned_commits():
             log.info("resuming the commit of draft %r of %s", draft.name, draft.collection)
-            self._launch(draft, (), lambda _: None)
+            self._launch(draft, ())
 
-    def _launch(self, draft: Draft, aliases: tuple[str, ...], done: Callable[[CommitResult], None]) -> Pending:
+    def _launch(self, draft: Draft, aliases: tuple[str, ...]) -> Pending:
         pending = Pending(draft)
         with self._lock:
             self._running.add(pending)
-        threading.Thread(target=self._run, args=(pending, aliases, done), name="artfs-commit").start()
+        threading.Thread(target=self._run, args=(pending, aliases), name="artfs-commit").start()
         return pending
 
-    def _run(self, pending: Pending, aliases: tuple[str, ...], done: Callable[[CommitResult], None]) -> None:
+    def _run(self, pending: Pending, aliases: tuple[str, ...]) -> None:
         result, error = None, None
         try:
             with self._slots:
                 result = self._commit(pending)
-            done(result)
         except ArtfsError as failure:
             error = failure
         except Exception as failure:
@@ -147,10 +144,13 @@ class BackgroundCommits:
                         f"{error.message}: the commit is kept",
                         hint="the next mount finishes it, or the next process that logs, or: artfs commit --resume",
                     ) from error
-                level = (
-                    logging.WARNING if delay == _FIRST_RETRY else logging.INFO
-                )  # the user wonders what wait() waits for
-                log.log(level, "the commit to %s waits: %s", pending.draft.collection, error)
+                # Once as a warning: the user wonders what wait() waits for.
+                log.log(
+                    logging.WARNING if delay == _FIRST_RETRY else logging.INFO,
+                    "the commit to %s waits: %s",
+                    pending.draft.collection,
+                    error,
+                )
                 self._stopping.wait(delay)
                 delay = min(2 * delay, _LAST_RETRY)
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from artfs.registry.port import RunState
+
 if TYPE_CHECKING:
     from artfs.model.entry import JsonValue
+    from artfs.registry.port import RunInfo
 
 _STARTED = 19  # of the fields of /proc/PID/stat after the name of the program: clock ticks since the boot
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -30,6 +33,13 @@ def is_running(process: JsonValue) -> bool | None:
     if any(process.get(name) != here[name] for name in ("boot", "namespace")):
         return None
     return here["started"] is not None and here["started"] == process.get("started")
+
+
+def state_of(run: RunInfo) -> RunState:
+    """Return how a run is doing. One of this machine whose process is no more, without having said so, has CRASHED."""
+    if run.state is RunState.RUNNING and is_running(run.metadata.get("process")) is False:
+        return RunState.CRASHED
+    return run.state
 
 
 def _started(pid: int) -> int | None:

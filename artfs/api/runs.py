@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from artfs.api.artifact import Artifact
 from artfs.api.attributes import recordable
 from artfs.api.listing import Listing
-from artfs.api.liveness import is_running
+from artfs.api.liveness import state_of
 from artfs.errors import ArtfsError, InvalidInputError
 from artfs.model.names import parse_artifact_ref
 from artfs.model.reference import uri_scheme
@@ -146,9 +146,7 @@ class Run:
 
         A run of this machine whose process is no more, without having said so, is ``crashed``.
         """
-        if self._info.state is RunState.RUNNING and is_running(self._info.metadata.get("process")) is False:
-            return RunState.CRASHED.value
-        return self._info.state.value
+        return state_of(self._info).value
 
     @property
     def exit_code(self) -> int | None:

@@ -18,7 +18,7 @@ from artfs.api.client import Client
 from artfs.api.runs import Run, config_of
 from artfs.app.runs import current_run as run_of_environment
 from artfs.app.runs import describe_process, new_run_id
-from artfs.errors import ArtfsError, InvalidInputError, NotFoundError
+from artfs.errors import ArtfsError, InvalidInputError, NotFoundError, UnreachableError
 from artfs.model.names import RunRef, parse_entity, parse_project, parse_run_id
 from artfs.registry.port import RunInfo
 
@@ -176,7 +176,10 @@ def _end() -> None:
         if _session.run is not None:
             failed = getattr(sys, "last_value", None) is not None
             _session.run.finish(1 if failed else None)
-        if _session.client is not None:
-            _session.client.close()
     except ArtfsError as error:
-        print(f"artfs: {error.message}" + (f" ({error.hint})" if error.hint else ""), file=sys.stderr)  # noqa: T201
+        kept = (
+            "" if isinstance(error, UnreachableError) else "; the files are kept: the next mount has them in .staging/"
+        )
+        print(f"artfs: {error}{kept}", file=sys.stderr)  # noqa: T201 - nobody is left to raise it to
+    if _session.client is not None:
+        _session.client.close()

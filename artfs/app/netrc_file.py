@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import netrc
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artfs.errors import InvalidInputError, NoSpaceError, PermissionDeniedError
+from artfs.config.writing import replace_file
+from artfs.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,21 +36,7 @@ def write_entry(path: Path, machine: str, login: str, password: str) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{path} cannot be read: {getattr(error, 'strerror', 'it is not text')}") from None
     after = with_entry(before, machine, login, password)
-    try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)  # mode 0600
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(after.encode())
-                file.flush()
-                os.fsync(descriptor)
-            _check(Path(temporary), target, path, machine, login, password)
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        kind = NoSpaceError if error.errno in {28, 122} else PermissionDeniedError
-        raise kind(f"{path} cannot be written: {error.strerror}") from error
+    replace_file(path, after, keep_mode=False, check=lambda new, old: _check(new, old, path, machine, login, password))
 
 
 def with_entry(text: str, machine: str, login: str, password: str) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from artfs.errors import IntegrityError, UnreachableError
 from artfs.model.digest import Algorithm
 from artfs.model.names import version_name
-from artfs.registry.remembered import Health, RememberedRegistry
+from artfs.registry.fallback import Health
+from artfs.registry.remembered import RememberedRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from artfs.cache.datafiles import Content, DataFile
-    from artfs.cache.ledger import ColdBlock, Transaction
     from artfs.cache.recorder import Recorder
     from artfs.cache.room import Room
+    from artfs.cache.transaction import ColdBlock, Transaction
     from artfs.cache.world import World
 
 log = logging.getLogger(__name__)

@@ -107,7 +107,7 @@ def _lines(version: Version, run: RunInfo | None, counts: Counts | None) -> Iter
     yield f"{version.collection}:{version_name(version.index)}{aliases}"
     yield f"    {version.created_at:%Y-%m-%d %H:%M:%S} UTC  {size_text(version.size)}, {files}"
     if run is not None:
-        name = f' "{visible(run.name)}"' if run.name else ""
+        name = f' "{visible(run.title)}"' if run.title else ""
         yield f"    logged by {visible(run.path, 400)}{name}"
     if counts is not None:
         words = f"+{counts.added:,} -{counts.removed:,} ~{counts.changed:,}"

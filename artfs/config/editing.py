@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import tempfile
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from artfs.config.values import SETTINGS, parse_setting
-from artfs.errors import InvalidInputError, NoSpaceError, NotFoundError, PermissionDeniedError
+from artfs.config.writing import replace_file
+from artfs.errors import InvalidInputError, NotFoundError, PermissionDeniedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,22 +154,8 @@ def _parsed(text: str, path: Path) -> dict[str, object]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace the file at once. A symlink stays: what it leads to is replaced. The mode stays; a new file is its owner's alone."""
-    target = Path(os.path.realpath(path))
     try:
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(text.encode())
-                file.flush()
-                os.fchmod(descriptor, mode)
-                os.fsync(descriptor)
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        kind = NoSpaceError if error.errno in {28, 122} else PermissionDeniedError
-        raise kind(f"{path} cannot be written: {error.strerror}") from error
+        raise PermissionDeniedError(f"{path} cannot be written: {error.strerror}") from error
+    replace_file(path, text, keep_mode=True)

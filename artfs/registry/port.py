@@ -87,6 +87,11 @@ class RunInfo:
         """``entity/project/id``."""
         return str(self.ref)
 
+    @property
+    def title(self) -> str:
+        """Its name, if it has one of its own: a run that was given none is named by its id."""
+        return "" if self.name == self.id else self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Version:

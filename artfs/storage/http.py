@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import ssl
 import threading
 import time
 from email.utils import parsedate_to_datetime
@@ -25,6 +24,7 @@ from artfs.errors import (
     PermissionDeniedError,
     UnreachableError,
 )
+from artfs.model.reasons import causes_of, reason_of
 from artfs.storage.bucket_uris import shown
 from artfs.storage.port import Locator, ObjectInfo
 from artfs.storage.replies import Head, at_end, changed, check_head, check_length, span_of, unquote_etag
@@ -48,7 +48,6 @@ _PIECE = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.ASCII)
 _NUMBER = re.compile(r"\d+", re.ASCII)
 _EXPIRED = re.compile(rb"<Code>(ExpiredToken|InvalidToken|TokenRefreshRequired)</Code>")
-_DEPTH = 16  # causes of an error that are looked at for the reason
 
 
 class HttpObjects:
@@ -238,42 +237,20 @@ def _converted(uri: str) -> Iterator[None]:
     except requests.exceptions.TooManyRedirects:
         raise UnreachableError(f"{shown(uri)} leads from one place to the next without an end") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        causes = list(_causes(error))
+        causes = causes_of(error)
         for cause in causes:
             if isinstance(cause, ForbiddenAddressError):
                 raise PermissionDeniedError(
                     f"{shown(uri)} may not be read: {cause}",
                     hint="allow it with allow_metadata_addresses in config.toml",
                 ) from None
-        raise UnreachableError(f"{shown(uri)} cannot be reached: {_reason(causes)}") from None
+        raise UnreachableError(f"{shown(uri)} cannot be reached: {reason_of(causes)}") from None
     except ValueError:  # of urllib.parse, which requests lets pass, or of the encoding of the URL
         raise _no_url(uri) from None
 
 
 def _no_url(uri: str) -> InvalidInputError:
     return InvalidInputError(f"{shown(uri)} is not a URL that can be read, or leads to one")
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it was raised for."""
-    cause: BaseException | None = error
-    for _ in range(_DEPTH):
-        if cause is None:
-            return
-        yield cause
-        cause = cause.__cause__ or cause.__context__
-
-
-def _reason(causes: list[BaseException]) -> str:
-    """Return why something could not be reached, in words that have no URL in them."""
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted: {cause.verify_message}"
-        if isinstance(cause, TimeoutError):
-            return "it did not answer in time"
-        if isinstance(cause, OSError) and cause.errno is not None and cause.strerror:
-            return cause.strerror
-    return type(causes[0]).__name__
 
 
 def _error_of(answer: Any, uri: str) -> ArtfsError:  # noqa: ANN401 - a requests.Response

@@ -1,21 +1,25 @@
 """What the registry knows, as the mount remembers it: each answer for the metadata TTL, one question at a time for each.
 
-The only way from the mount to the registry. A change made through the mount calls `forget`, so that it shows at once; a
-change made elsewhere shows when the answer has expired. ``ttl_left`` tells the kernel how long it may believe an answer, so that
-nothing is older than the TTL, whoever remembers it.
+The only way from the mount to the registry. What was just listed is not asked again name by name, and for one name nothing is listed.
+A change made through the mount calls `forget`, so that it shows at once; a change made elsewhere shows when the answer has expired.
+``ttl_left`` tells the kernel how long it may believe an answer, so that nothing is older than the TTL, whoever remembers it.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from operator import attrgetter
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import trio
 
-from artfs.errors import ArtfsError
+from artfs.errors import ArtfsError, NotFoundError
+from artfs.model.names import version_index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from datetime import datetime
 
     from artfs.model.names import ArtifactRef, CollectionRef
     from artfs.registry.port import (
@@ -83,10 +87,13 @@ class Catalog:
         """Whether there is a project."""
         return await self._ask(("project", entity, project), lambda: self._registry.project_exists(entity, project))
 
-    async def collection_infos(self, entity: str, project: str) -> Sequence[CollectionInfo]:
-        """Return a project's collections by name; NotFoundError."""
-        question = ("collections", entity, project)
-        return await self._ask(question, lambda: self._registry.collection_infos(entity, project))
+    async def collection_infos(self, entity: str, project: str) -> Mapping[CollectionRef, CollectionInfo]:
+        """Return a project's collections in the order of their names; NotFoundError."""
+
+        def ask() -> dict[CollectionRef, CollectionInfo]:
+            return {info.ref: info for info in self._registry.collection_infos(entity, project)}
+
+        return await self._ask(("collections", entity, project), ask)
 
     async def collection_info(self, collection: CollectionRef) -> CollectionInfo:
         """Return one collection; NotFoundError."""
@@ -111,8 +118,50 @@ class Catalog:
             ("lineage", version_id), lambda: (registry.logged_by(version_id), registry.used_by(version_id))
         )
 
-    def known(self, question: Hashable) -> object | None:
-        """Return an answer that is still valid, without asking; None if there is none. Questions are named as `ttl_left` has them."""
+    # One name ---------------------------------------------------------------------------------------------------
+
+    async def has_entity(self, entity: str) -> float | None:
+        """Return for how many seconds it is good that there is an entity, listed or not; None if there is none."""
+        if entity in cast("Sequence[str]", self._known(("entities",)) or ()):
+            return self.ttl_left(("entities",))
+        return self.ttl_left(("entity", entity)) if await self.entity_exists(entity) else None
+
+    async def has_project(self, entity: str, project: str) -> float | None:
+        """Return for how many seconds it is good that there is a project; None if there is none."""
+        if project in cast("Sequence[str]", self._known(("projects", entity)) or ()):
+            return self.ttl_left(("projects", entity))
+        return self.ttl_left(("project", entity, project)) if await self.project_exists(entity, project) else None
+
+    async def changed(self, collection: CollectionRef) -> tuple[datetime, float]:
+        """Return when what a collection shows has last changed, and for how many seconds that is good; NotFoundError."""
+        listing = cast("CollectionListing | None", self._known(collection))
+        if listing is not None:
+            return listing.updated_at, self.ttl_left(collection)
+        listed = ("collections", collection.entity, collection.project)
+        infos = cast("Mapping[CollectionRef, CollectionInfo]", self._known(listed) or {})
+        if collection in infos:
+            return infos[collection].updated_at, self.ttl_left(listed)
+        info = await self.collection_info(collection)
+        return info.updated_at, self.ttl_left(("collection", collection))
+
+    async def shown(self, collection: CollectionRef, name: str) -> tuple[VersionInfo | AliasInfo | None, float]:
+        """Return what a collection has under a name, and for how many seconds that is good."""
+        listing = cast("CollectionListing | None", self._known(collection))
+        if listing is None:
+            try:
+                found = await self.find(collection, name)
+            except NotFoundError:
+                return None, 0.0
+            return found, self.ttl_left(("name", collection, name))
+        index = version_index(name)
+        if index is not None:
+            return _sorted_in(listing.versions, index, attrgetter("index")), self.ttl_left(collection)
+        return _sorted_in(listing.aliases, name, attrgetter("name")), self.ttl_left(collection)
+
+    # Remembering ------------------------------------------------------------------------------------------------
+
+    def _known(self, question: Hashable) -> object | None:
+        """Return an answer that is still valid, without asking; None if there is none."""
         answer = self._answers.get(question)
         return None if answer is None or answer.expires <= trio.current_time() else answer.value
 
@@ -159,3 +208,9 @@ class Catalog:
                 self._answers.clear()
             self._answers[question] = answer
         return answer
+
+
+def _sorted_in(items: Sequence[T], key: str | int, key_of: Callable[[T], str | int]) -> T | None:
+    """Return the item with a key, of those that are sorted by it: there may be thousands, and each is looked up."""
+    place = bisect_left(items, key, key=key_of)  # keys are all text, or all numbers
+    return items[place] if place < len(items) and key_of(items[place]) == key else None

@@ -13,7 +13,7 @@ import re
 import stat
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from artfs.errors import ExistsError, InvalidInputError, NotEmptyError, NotFoundError, ReadOnlyError
 from artfs.model.names import (
@@ -30,9 +30,9 @@ from artfs.vfs.types import ROOT, Attr, DirEntry, Inode, Owner, directory_attr, 
 from artfs.vfs.versions import nanoseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Sequence
+    from collections.abc import Callable
 
-    from artfs.registry.port import AliasInfo, CollectionInfo, CollectionListing, Registry
+    from artfs.registry.port import Registry
     from artfs.vfs.catalog import Catalog
     from artfs.vfs.types import Notifier
     from artfs.vfs.versions import Versions
@@ -163,68 +163,33 @@ class Namespace:
         return await self._child(self.node(parent), name)
 
     async def _child(self, node: Node, name: str) -> Attr:
-        """Look one name up. What was just listed is not asked again, and for one name nothing is listed."""
         if not _is_text(name):
             raise NotFoundError("no name here has bytes that are no text")
         match node.kind:
             case Kind.ROOT:
-                return await self._listed_or_asked(
-                    Node(Kind.ENTITY, name), ("entities",), ("entity", name), lambda: self._catalog.entity_exists(name)
-                )
+                ttl = await self._catalog.has_entity(name)
+                if ttl is not None:
+                    return self._directory(Node(Kind.ENTITY, name), ttl)
             case Kind.ENTITY:
-                entity = node.entity
-                return await self._listed_or_asked(
-                    Node(Kind.PROJECT, entity, name), ("projects", entity), ("project", entity, name),
-                    lambda: self._catalog.project_exists(entity, name),
-                )  # fmt: skip
+                ttl = await self._catalog.has_project(node.entity, name)
+                if ttl is not None:
+                    return self._directory(Node(Kind.PROJECT, node.entity, name), ttl)
             case Kind.PROJECT:
                 return await self._collection_attr(Node(Kind.COLLECTION, node.entity, node.project, name))
             case Kind.COLLECTION:
                 return await self._in_collection(node.collection, name)
         raise NotFoundError(f"there is no {name!r} here")
 
-    async def _listed_or_asked(
-        self, node: Node, listed: Hashable, asked: Hashable, exists: Callable[[], Awaitable[bool]]
-    ) -> Attr:
-        name = node.project or node.entity
-        if name in cast("Sequence[str]", self._catalog.known(listed) or ()):
-            return self._directory(node, self._catalog.ttl_left(listed))
-        if await exists():
-            return self._directory(node, self._catalog.ttl_left(asked))
-        raise NotFoundError(f"there is no {name!r} here")
-
     async def _collection_attr(self, node: Node) -> Attr:
         """Return the attributes of a collection's directory, of which only the time is to be asked for."""
-        collection = node.collection
-        listing = cast("CollectionListing | None", self._catalog.known(collection))
-        if listing is not None:
-            return self._directory(node, self._catalog.ttl_left(collection), nanoseconds(listing.updated_at))
-        question = ("collections", node.entity, node.project)
-        for info in cast("Sequence[CollectionInfo]", self._catalog.known(question) or ()):
-            if info.ref == collection:
-                return self._directory(node, self._catalog.ttl_left(question), nanoseconds(info.updated_at))
-        info = await self._catalog.collection_info(collection)
-        return self._directory(node, self._catalog.ttl_left(("collection", collection)), nanoseconds(info.updated_at))
-
-    async def _find(self, collection: CollectionRef, name: str) -> tuple[VersionInfo | AliasInfo | None, float]:
-        """Return what a collection has under a name, and for how many seconds that is good."""
-        listing = cast("CollectionListing | None", self._catalog.known(collection))
-        if listing is None:
-            try:
-                found = await self._catalog.find(collection, name)
-            except NotFoundError:
-                return None, 0.0
-            return found, self._catalog.ttl_left(("name", collection, name))
-        ttl, index = self._catalog.ttl_left(collection), version_index(name)
-        if index is not None:
-            return next((info for info in listing.versions if info.index == index), None), ttl
-        return next((alias for alias in listing.aliases if alias.name == name), None), ttl
+        updated_at, ttl = await self._catalog.changed(node.collection)
+        return self._directory(node, ttl, nanoseconds(updated_at))
 
     async def _in_collection(self, collection: CollectionRef, name: str) -> Attr:
         if name in {STAGING_NAME, COMMIT_NAME} and not self._read_only:
             kind = Kind.STAGING if name == STAGING_NAME else Kind.COMMIT
             return await self.getattr(self.place(kind, collection))
-        found, ttl = await self._find(collection, name)
+        found, ttl = await self._catalog.shown(collection, name)
         if isinstance(found, VersionInfo):
             await self._versions.mount(collection, self.place(Kind.COLLECTION, collection), [found])
             return self._versions.root_attr(collection, found, ttl)
@@ -241,7 +206,7 @@ class Namespace:
         link = self._links.get((node.collection, node.alias))
         if link is not None:
             return link.target
-        found, _ = await self._find(node.collection, node.alias)
+        found, _ = await self._catalog.shown(node.collection, node.alias)
         if found is None:
             raise NotFoundError(f"{node.collection} has no alias {node.alias!r}")
         return version_name(found.index)
@@ -258,7 +223,7 @@ class Namespace:
             case Kind.PROJECT:
                 infos = await self._catalog.collection_infos(node.entity, node.project)
                 ttl = self._catalog.ttl_left(("collections", node.entity, node.project))
-                for info in infos:
+                for info in infos.values():
                     child = Node(Kind.COLLECTION, node.entity, node.project, info.ref.collection)
                     attrs.append((child.name, self._directory(child, ttl, nanoseconds(info.updated_at))))
             case Kind.COLLECTION:
@@ -339,7 +304,7 @@ class Namespace:
             self._links[collection, name] = _PendingLink(version_name(index), time.time_ns())
         else:
             parse_alias(name)
-            if (await self._find(collection, name))[0] is not None:
+            if (await self._catalog.shown(collection, name))[0] is not None:
                 raise ExistsError(f"{collection} has an alias {name!r} already", hint="replace it with: ln -sfn")
             await self._change(self._registry.add_aliases, collection.at(version_name(index)), [name])
         return await self._in_collection(collection, name)
@@ -347,7 +312,7 @@ class Namespace:
     async def _target_index(self, target: str, collection: CollectionRef) -> int:
         """Return the version that the target of a new alias names: a version of the collection, or another alias."""
         name = target.removeprefix("./").rstrip("/")
-        found, _ = await self._find(collection, name)
+        found, _ = await self._catalog.shown(collection, name)
         if found is not None:
             return found.index
         if version_index(name) is None:
@@ -376,7 +341,7 @@ class Namespace:
         if version_index(name) is not None:
             raise ReadOnlyError(f"{collection}:{name} is committed: it cannot be renamed")
         parse_alias(new_name)
-        if not replace and (await self._find(collection, new_name))[0] is not None:
+        if not replace and (await self._catalog.shown(collection, new_name))[0] is not None:
             raise ExistsError(f"{collection} has an alias {new_name!r} already")
         link = self._links.get((collection, name))
         if link is not None:

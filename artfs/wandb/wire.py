@@ -19,6 +19,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from artfs.errors import ArtfsError, InvalidInputError, UnreachableError
+from artfs.model.reasons import causes_of, reason_of
 from artfs.version import __version__
 from artfs.wandb.retry import NoReplyError
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 CONNECTIONS = 64
 SEND_TIMEOUT = 30.0  # seconds in which a block has to be taken
 BLOCK = 1 << 16  # bytes that are sent at once
-
-_DEPTH = 16  # causes of an error that are looked at for the reason
 
 
 class Session(requests.Session):
@@ -110,29 +109,9 @@ def converted(name: str) -> Iterator[None]:
     except (requests.exceptions.InvalidHeader, UnicodeError):
         raise InvalidInputError(f"{name}: a header or a URL with characters that cannot be sent") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        causes = list(_causes(error))
-        for cause in causes:
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                raise UnreachableError(f"{name}: its certificate is not trusted: {cause.verify_message}") from None
-        raise NoReplyError(f"{name}: cannot be reached: {_reason(causes)}") from None
+        causes = causes_of(error)
+        message = f"{name}: cannot be reached: {reason_of(causes)}"
+        for_good = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
+        raise (UnreachableError if for_good else NoReplyError)(message) from None
     except ValueError:  # of urllib.parse, which requests lets pass
         raise InvalidInputError(f"{name}: no URL that can be asked") from None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    for _ in range(_DEPTH):
-        if cause is None:
-            return
-        yield cause
-        cause = cause.__cause__ or cause.__context__
-
-
-def _reason(causes: list[BaseException]) -> str:
-    """Return why, in words that have no URL in them."""
-    for cause in causes:
-        if isinstance(cause, OSError) and cause.errno is not None and cause.strerror:
-            return cause.strerror
-    if any(isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError) for cause in causes):
-        return "it did not answer in time"
-    return type(causes[0]).__name__

@@ -187,6 +187,7 @@ def test_a_program_whose_logging_fails_says_so_at_its_end(api, log, place):
         "import artfs; artfs.init(project='demo', id='r').log_artifact(artfs.Artifact('data', 'dataset'))", place
     )
     assert "type 'model'" in done.stderr
+    assert ".staging/" in done.stderr
     assert api.run("demo/r").state == "failed"
 
 
@@ -195,6 +196,13 @@ def test_a_program_that_is_killed_leaves_a_crashed_run(api, fresh, place):
     assert done.returncode == -9
     assert api.run("demo/r").state == "crashed"
     assert api.run("demo/r").info.state.value == "running"
+    artifact = artfs.Artifact("data", "dataset")
+    artifact.log(api.run("demo/r"))
+    artifact.wait()
+    shown = subprocess.run(
+        [sys.executable, "-m", "artfs.cli", "lineage", "demo/data"], capture_output=True, text=True, check=True
+    )
+    assert "run me/demo/r crashed" in shown.stdout
 
 
 def test_a_running_program_is_not_crashed(api, fresh):

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import faulthandler
 import multiprocessing
 import os
 import pathlib
@@ -124,7 +125,13 @@ def read_in_child(name, path, results):
 def in_forked_children(target, arguments, count=3):
     context = multiprocessing.get_context("fork")
     results = context.Queue()
-    children = [context.Process(target=target, args=(*arguments, results)) for _ in range(count)]
+
+    def tell_if_stuck():
+        faulthandler.dump_traceback_later(50, exit=True, file=sys.__stderr__)
+        target(*arguments, results)
+        faulthandler.cancel_dump_traceback_later()
+
+    children = [context.Process(target=tell_if_stuck) for _ in range(count)]
     for child in children:
         child.start()
     found = [results.get(timeout=60) for _ in children]
@@ -207,6 +214,22 @@ def test_threads_add_to_one_artifact(api, fresh, place):
     assert {path: data for path, data in found.items() if data is not None} == {
         f"d{number % 5}/{number}": b"%d" % (number % 7) for number in range(200)
     }
+
+
+def test_threads_that_add_the_same_file_add_it_once(api, fresh, place):
+    (place / "shared").write_bytes(os.urandom(3_000_000))
+    for turn in range(5):
+        artifact = artfs.Artifact(f"data-{turn}", "dataset")
+
+        def add(_, artifact=artifact):
+            return artifact.add_file("shared", name="d/shared")
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            assert len(set(pool.map(add, range(8)))) == 1
+        with artfs.init(project="demo") as run:
+            run.log_artifact(artifact)
+        artifact.wait()
+        assert tree_of(artifact.download(f"out-{turn}")) == {"d": None, "d/shared": (place / "shared").read_bytes()}
 
 
 def test_threads_log_and_read_at_once(api, fresh):

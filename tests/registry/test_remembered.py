@@ -8,7 +8,7 @@ import pytest
 
 from artfs.errors import NotFoundError, UnreachableError
 from artfs.model.names import CollectionRef, RunRef
-from artfs.registry import remembered
+from artfs.registry import fallback
 from artfs.registry.memory import Memory
 from artfs.registry.port import RunState, VersionChange
 from artfs.registry.remembered import RememberedRegistry
@@ -77,7 +77,7 @@ def opened(link, path):
 
 @pytest.fixture
 def no_pause(monkeypatch):
-    monkeypatch.setattr(remembered, "PAUSE", 0.0)
+    monkeypatch.setattr(fallback, "PAUSE", 0.0)
 
 
 def fill(registry):
@@ -200,7 +200,7 @@ def test_what_was_found_to_be_gone_is_not_shown_again(link, opened):
 
 @AWAY
 def test_a_registry_that_is_away_is_not_asked_again_at_once(link, opened, monkeypatch):
-    monkeypatch.setattr(remembered, "PAUSE", 1e6)
+    monkeypatch.setattr(fallback, "PAUSE", 1e6)
     registry = opened()
     fill(registry)
     seen = everything(registry)
@@ -231,7 +231,7 @@ def test_a_registry_that_is_back_is_asked_again(link, opened, no_pause):
 
 @AWAY
 def test_a_change_is_tried_though_the_registry_was_away_just_now(link, opened, monkeypatch):
-    monkeypatch.setattr(remembered, "PAUSE", 1e6)
+    monkeypatch.setattr(fallback, "PAUSE", 1e6)
     registry = opened()
     link.cut = True
     with pytest.raises(UnreachableError):
@@ -246,7 +246,7 @@ def test_a_change_is_tried_though_the_registry_was_away_just_now(link, opened, m
 @AWAY
 def test_a_registry_that_cannot_be_reached_is_tried_once_however_many_ask_at_once(opened, monkeypatch):
     """Each attempt may take as long as a connection may: one after the other they would hold up every listing."""
-    monkeypatch.setattr(remembered, "PAUSE", 1e6)
+    monkeypatch.setattr(fallback, "PAUSE", 1e6)
     readers = 8
     attempts, asking = [], threading.Barrier(readers)
 

@@ -64,7 +64,9 @@ async def test_answers_are_those_of_the_registry(registry, catalog, autojump_clo
     assert await catalog.projects("me") == ["demo"]
     assert (await catalog.entity_exists("me"), await catalog.entity_exists("nobody")) == (True, False)
     assert (await catalog.project_exists("me", "demo"), await catalog.project_exists("me", "x")) == (True, False)
-    assert await catalog.collection_infos("me", "demo") == registry.inner.collection_infos("me", "demo")
+    assert list((await catalog.collection_infos("me", "demo")).values()) == registry.inner.collection_infos(
+        "me", "demo"
+    )
     assert await catalog.collection_info(DATA) == registry.inner.collection_info(DATA)
     assert await catalog.find(DATA, "best") == registry.inner.find(DATA, "best")
     assert await catalog.listing(DATA) == registry.inner.listing(DATA)

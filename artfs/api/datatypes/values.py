@@ -37,18 +37,18 @@ def inside(obj: WBValue) -> Iterator[WBValue | _dtypes.Type]:
 
 def origin(value: object) -> tuple[str, Any, str] | None:
     """Return the local path of a media file, the artifact that it was downloaded from, and its path in that; None for any other value."""
-    if not isinstance(value, Media) or value._artifact_source is None or not value._path:  # noqa: SLF001
+    if not isinstance(value, Media) or value._artifact_source is None or not value._path:
         return None
-    if Media.path_is_reference(value._path):  # noqa: SLF001
+    if Media.path_is_reference(value._path):
         return None
-    artifact = value._artifact_source.artifact  # noqa: SLF001
-    name = artifact._local_path_to_name(value._path)  # noqa: SLF001
-    return None if name is None else (value._path, artifact, name)  # noqa: SLF001
+    artifact = value._artifact_source.artifact
+    name = artifact._local_path_to_name(value._path)
+    return None if name is None else (value._path, artifact, name)
 
 
 def parts(obj: object) -> list[Any]:
     """Return the parts of a table that was loaded from an artifact where it has several: each has an ``entry``, and `get_part`."""
-    return list(obj._loaded_part_entries.values()) if isinstance(obj, PartitionedTable) else []  # noqa: SLF001
+    return list(obj._loaded_part_entries.values()) if isinstance(obj, PartitionedTable) else []
 
 
 @contextlib.contextmanager
@@ -62,14 +62,14 @@ def unchanged(values: Iterable[object]) -> Iterator[None]:
     for value in values:
         if isinstance(value, Table):
             kept = {name: getattr(value, name) for name in _OF_INCREMENTS if hasattr(value, name)}
-            tables.append((value, kept, dict(value._column_types.params["type_map"])))  # noqa: SLF001
+            tables.append((value, kept, dict(value._column_types.params["type_map"])))
         elif isinstance(value, _dtypes.NDArrayType):
-            arrays.append((value, value._serialization_path))  # noqa: SLF001
+            arrays.append((value, value._serialization_path))
     try:
         yield
     finally:
         for table, kept, types in tables:
             vars(table).update(kept)
-            table._column_types.params["type_map"].update(types)  # noqa: SLF001
+            table._column_types.params["type_map"].update(types)
         for array, path in arrays:
-            array._serialization_path = path  # noqa: SLF001
+            array._serialization_path = path

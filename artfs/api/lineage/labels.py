@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artfs.api.lineage.graph import Gap, Reason
+from artfs.api.liveness import state_of
 from artfs.model.names import version_name
 from artfs.model.shown import shorten, size_text, visible
 from artfs.registry.port import Version
@@ -45,8 +46,8 @@ def full_line(node: Node) -> str:
 
 def run_words(run: RunInfo) -> str:
     """Return ``"name" train finished``."""
-    quoted = f'"{visible(run.name)}"' if run.name not in {"", run.id} else ""
-    return " ".join(filter(None, [quoted, visible(run.job_type), run.state.value]))
+    quoted = f'"{visible(run.title)}"' if run.title else ""
+    return " ".join(filter(None, [quoted, visible(run.job_type), state_of(run).value]))
 
 
 def short_lines(node: Node) -> tuple[str, str]:
@@ -56,7 +57,7 @@ def short_lines(node: Node) -> tuple[str, str]:
         title = " ".join(filter(None, [f"{name}:{version_name(node.index)}", shorten(alias_text(node), 24)]))
         return title, f"{visible(node.type, 20)} · {size_text(node.size)}"
     job = f"{visible(node.job_type, 16)} · " if node.job_type else ""
-    return visible(node.name or node.id, 24), f"{job}{node.state.value}"
+    return visible(node.name or node.id, 24), f"{job}{state_of(node).value}"
 
 
 def tooltip_lines(node: Node) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from artfs.api.liveness import state_of
 from artfs.model.names import version_name
 from artfs.registry.port import Version
 
@@ -57,7 +58,7 @@ def _node(key: NodeKey, node: Node) -> dict[str, JsonValue]:
         "path": node.path,
         "name": node.name,
         "job_type": node.job_type,
-        "state": node.state.value,
+        "state": state_of(node).value,
         "created_at": node.created_at.isoformat(),
         "finished_at": node.finished_at.isoformat() if node.finished_at else None,
     }

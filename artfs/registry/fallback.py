@@ -1,0 +1,154 @@
+"""How a question is put to a registry that may be away, and what answers in its place: the memory of what it said last.
+
+When the registry cannot be reached it is not asked again for `PAUSE` seconds, or longer where failing takes long, so that listings stay
+fast. Thread-safe.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from artfs.errors import ArtfsError, InvalidInputError, NotFoundError, UnreachableError
+from artfs.registry import codec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from artfs.registry.memory import Memory
+    from artfs.registry.port import Registry
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PAUSE = 5.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether a registry answers: ``away_since`` is the unix time of the first failure since it last did, or None."""
+
+    away_since: float | None
+    reason: str
+
+
+class Fallback:
+    """A registry, opened by ``connect`` when it is first asked, and its memory."""
+
+    def __init__(self, connect: Callable[[], Registry], memory: Memory) -> None:
+        self._connect = connect
+        self._memory = memory
+        self._lock = threading.Lock()
+        self._registry: Registry | None = None
+        self._away_since: float | None = None
+        self._retry_at = 0.0
+        self._reason = ""
+
+    def health(self) -> Health:
+        """Say whether the registry answered when it was last asked."""
+        return Health(self._away_since, self._reason)
+
+    def close(self) -> None:
+        """Give back connections."""
+        with self._lock:
+            registry, self._registry = self._registry, None
+        if registry is not None:
+            registry.close()
+        self._memory.close()
+
+    def _reach(self, *, reading: bool) -> Registry:
+        """Return the registry, opened. A reader that has waited for an attempt which failed makes no other: it may take seconds."""
+        with self._lock:
+            if self._registry is None:
+                if reading and self._is_paused():
+                    raise UnreachableError(f"the registry is away: {self._reason}")
+                began = time.monotonic()
+                try:
+                    self._registry = self._connect()
+                except UnreachableError as error:
+                    self._note_away(error, began)
+                    raise
+            return self._registry
+
+    def _is_paused(self) -> bool:
+        return self._away_since is not None and time.monotonic() < self._retry_at
+
+    def _write(self, change: Callable[[Registry], T]) -> T:
+        began = time.monotonic()
+        try:
+            result = change(self._reach(reading=False))
+        except UnreachableError as error:
+            self._note_away(error, began)
+            raise
+        self._note_back()
+        return result
+
+    def _read(self, question: str, ask: Callable[[Registry], T], decode: Callable[[str], T]) -> T:
+        if self._is_paused():
+            return self._remembered(question, decode, UnreachableError(f"the registry is away: {self._reason}"))
+        began = time.monotonic()
+        try:
+            answer = ask(self._reach(reading=True))
+        except UnreachableError as error:
+            self._note_away(error, began)
+            return self._remembered(question, decode, error)
+        except NotFoundError:
+            self._note_back()
+            self._memory.forget(question)
+            raise
+        self._note_back()
+        self._memory.put(question, codec.encode(answer))
+        return answer
+
+    def _one(
+        self, question: str, ask: Callable[[Registry], T], decode: Callable[[str], T], out_of_list: Callable[[], T]
+    ) -> T:
+        """Answer a question about one name; where it was never asked, and the registry is away, out of the list that was seen last."""
+        try:
+            return self._read(question, ask, decode)
+        except UnreachableError:
+            return out_of_list()
+
+    def _list(
+        self,
+        question: str,
+        ask: Callable[[Registry], T],
+        decode: Callable[[str], T],
+        prefix: str,
+        assemble: Callable[[Mapping[str, str]], T],
+    ) -> T:
+        """Answer a question for a list; where it was never asked, and the registry is away, with the single names that were seen."""
+        try:
+            return self._read(question, ask, decode)
+        except UnreachableError:
+            seen = self._memory.beginning(prefix)
+            if not seen:
+                raise
+            return assemble(seen)
+
+    def _remembered(self, question: str, decode: Callable[[str], T], error: ArtfsError) -> T:
+        text = self._memory.get(question)
+        if text is None:
+            raise error
+        try:
+            return decode(text)
+        except (InvalidInputError, KeyError, TypeError, ValueError):  # of another program, or damaged
+            self._memory.forget(question)
+            raise error from None
+
+    def _note_away(self, error: ArtfsError, began: float) -> None:
+        """Note a failure. What takes long to fail is tried again later, so that most listings need not wait for it."""
+        now = time.monotonic()
+        self._retry_at = now + max(PAUSE, 2 * (now - began))
+        if self._away_since is None:
+            self._away_since, self._reason = time.time(), error.message
+            log.warning("the registry is away, listings show what was seen last: %s", error)
+
+    def _note_back(self) -> None:
+        if self._away_since is not None:
+            log.info("the registry answers again after %.0f s", time.time() - self._away_since)
+            self._away_since, self._reason = None, ""
