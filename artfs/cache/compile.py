@@ -12,6 +12,7 @@ would keep the interpreter lock from the requests of a mount.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -25,11 +26,13 @@ from artfs.errors import ArtfsError, IntegrityError, InvalidInputError, NoSpaceE
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.manifest import decode_manifest
 from artfs.model.paths import join, split
+from artfs.sqlite import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from artfs.model.entry import Entry
+    from artfs.sqlite import Connection
 
 FORMAT = 2
 """Raised with every change of the schema or of the numbering. Part of the directory name: an old index is a miss."""
@@ -105,6 +108,8 @@ def _compile(manifest: Digest, chunks: Iterable[bytes], target: Path) -> None:
         finally:
             os.close(descriptor)
             Path(temporary).unlink(missing_ok=True)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"manifest {manifest} cannot be accepted: {error.message}", hint=error.hint) from error
     except sqlite3.OperationalError as error:
         if "full" in str(error):
             raise NoSpaceError(f"no space for the index of manifest {manifest} in {target.parent}") from error
@@ -132,7 +137,7 @@ def _proven(manifest: Digest, chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _fill(path: str, chunks: Iterable[bytes]) -> None:
-    with sqlite3.connect(path, isolation_level=None) as database:
+    with contextlib.closing(connect(path, isolation_level=None)) as database:
         # The file has no name until it is whole: it needs no journal.
         database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN;" + SCHEMA)
         writer = _Writer(database)
@@ -144,13 +149,12 @@ def _fill(path: str, chunks: Iterable[bytes]) -> None:
                 pass
             raise
         writer.finish()
-    database.close()
 
 
 class _Writer:
     """Gives numbers and inserts rows; a directory gets its number when its first entry comes."""
 
-    def __init__(self, database: sqlite3.Connection) -> None:
+    def __init__(self, database: Connection) -> None:
         self._database = database
         self._rows: list[tuple[object, ...]] = []
         self._directories = {"": 0}

@@ -19,12 +19,14 @@ from artfs.errors import IntegrityError, NotFoundError
 from artfs.model.diff import Line, digest_text, line_of
 from artfs.model.entry import Entry, parse_algorithm
 from artfs.model.paths import EntryPath, join
+from artfs.sqlite import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from artfs.model.digest import Digest
+    from artfs.sqlite import Connection
 
 _NODE = "SELECT number, parent, name, is_dir, size, executable FROM nodes "
 _HOT_NODES = 1 << 16  # about 15 MB for each index in heavy use
@@ -76,10 +78,10 @@ class ManifestIndex:
         if not proven:
             raise IntegrityError(f"index {self._path.name} is damaged")
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self) -> Connection:
         try:
             uri = f"{self._path.absolute().as_uri()}?mode=ro&immutable=1"
-            database = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+            database = connect(uri, uri=True, check_same_thread=False, isolation_level=None)
             database.execute(f"PRAGMA cache_size = -{_PAGE_CACHE_KIB}")
             (version,) = database.execute("PRAGMA user_version").fetchone()
         except sqlite3.Error as error:
@@ -203,7 +205,7 @@ class Indexes:
     """The indexes of one cache directory; safe to use from any thread, and to share the directory between processes."""
 
     def __init__(self, cache_dir: Path) -> None:
-        self._directory = cache_dir / "index" / str(FORMAT)
+        self.directory = cache_dir / "index" / str(FORMAT)
         self._lock = threading.Lock()
         self._open: dict[Digest, ManifestIndex] = {}
         self._compiling: dict[Digest, threading.Lock] = {}
@@ -248,7 +250,7 @@ class Indexes:
     def _load(
         self, manifest: Digest, size: int, read: Callable[[], Iterable[bytes]], home: str | None
     ) -> ManifestIndex:
-        path = self._directory / f"{manifest.hex}.sqlite"
+        path = self.directory / f"{manifest.hex}.sqlite"
         if path.exists():
             try:
                 return ManifestIndex(path, home)

@@ -16,16 +16,17 @@ import sqlite3
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from artfs.cache.datafiles import valid_content
+from artfs.cache.datafiles import Content, valid_content
 from artfs.cache.rows import Rows, parse_rows
 from artfs.cache.transaction import Transaction
 from artfs.model.entry import BLOCK_SIZE
+from artfs.sqlite import connect, no_fork, rest_for_forks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from artfs.cache.datafiles import Content
+    from artfs.sqlite import Connection
 
 FORMAT = 1
 """Raised with every change of the schema, of the data files or of the counters. It is part of the directory name."""
@@ -98,6 +99,16 @@ class Totals(NamedTuple):
     files: int
 
 
+class Kept(NamedTuple):
+    """What is recorded of one content. ``bytes`` is disk space, ``used`` nanoseconds since 1970 of the last use of any block."""
+
+    content: Content
+    blocks: int
+    bytes: int
+    used: int
+    pinned: bool
+
+
 class Ledger:
     """An open ledger. Thread-safe; reads do not wait for writes. ``totals`` is as of the last write of this process."""
 
@@ -105,22 +116,23 @@ class Ledger:
         self._address = f"{path.absolute().as_uri()}?mode=rw"
         self._lock = threading.Lock()  # of the pool: never held while SQLite works
         self._writing = threading.Lock()
-        self._idle: list[sqlite3.Connection] = []
+        self._idle: list[Connection] = []
         self._closed = False
-        with _readable_errors():
-            self._writer = self._connect()
-        try:
-            with _readable_errors():
-                self._check()
-                self.totals = self._totals()
-        except BaseException:
-            self._writer.close()
-            raise
+        self._writer: Connection | None = None
+        with no_fork():
+            try:
+                with _readable_errors():
+                    self._check(self._write())
+                    self.totals = _totals(self._write())
+            except BaseException:
+                self.rest()
+                raise
+        rest_for_forks(self)
 
     @staticmethod
     def create(path: Path) -> None:
         """Make an empty ledger. The file must not be there."""
-        database = sqlite3.connect(path, isolation_level=None)
+        database = connect(path, isolation_level=None)
         try:
             database.execute("PRAGMA journal_mode = WAL")
             database.executescript(f"BEGIN; {SCHEMA}; PRAGMA user_version = {FORMAT}; COMMIT;")
@@ -128,8 +140,20 @@ class Ledger:
             database.close()
         path.chmod(0o600)
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
+    def rest(self) -> None:
+        """Close the connections; the next use opens them again."""
+        idle, self._idle = self._idle, []
+        writer, self._writer = self._writer, None
+        for connection in (*idle, *([] if writer is None else [writer])):
+            connection.close()
+
+    def _write(self) -> Connection:
+        if self._writer is None:
+            self._writer = self._connect()
+        return self._writer
+
+    def _connect(self) -> Connection:
+        connection = connect(
             self._address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         # Text that is damaged must be readable enough to be deleted.
@@ -144,51 +168,48 @@ class Ledger:
             raise
         return connection
 
-    def _check(self) -> None:
-        (version,) = self._writer.execute("PRAGMA user_version").fetchone()
-        if version != FORMAT or _schema(self._writer) != _expected_schema():
+    @staticmethod
+    def _check(writer: Connection) -> None:
+        (version,) = writer.execute("PRAGMA user_version").fetchone()
+        if version != FORMAT or _schema(writer) != _expected_schema():
             raise LedgerDamagedError(f"it is no ledger of format {FORMAT}")
-
-    def _totals(self) -> Totals:
-        rows = self._writer.execute("SELECT bytes, blocks, files FROM totals").fetchall()
-        if len(rows) != 1 or not all(isinstance(value, int) and value >= 0 for value in rows[0]):
-            raise LedgerDamagedError("its totals are impossible")
-        return Totals._make(rows[0])
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Begin a write transaction; it is committed at the end, and rolled back by any exception."""
-        with self._writing, _readable_errors():
+        with no_fork(), self._writing, _readable_errors():
             if self._closed:
                 raise sqlite3.ProgrammingError("the ledger is closed")
-            self._writer.execute("BEGIN IMMEDIATE")
+            writer = self._write()
+            writer.execute("BEGIN IMMEDIATE")
             try:
-                yield Transaction(self._writer)
-                totals = self._totals()
-                self._writer.execute("COMMIT")
+                yield Transaction(writer)
+                totals = _totals(writer)
+                writer.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):  # some errors have rolled back already
-                    self._writer.execute("ROLLBACK")
+                    writer.execute("ROLLBACK")
                 raise
             self.totals = totals
 
     @contextlib.contextmanager
-    def _reader(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            connection = self._idle.pop() if self._idle else None
-        with _readable_errors():
-            if connection is None:
-                connection = self._connect()
-            try:
-                yield connection
-            except BaseException:
-                connection.close()
-                raise
-        with self._lock:
-            if not self._closed and len(self._idle) < _IDLE_CONNECTIONS:
-                self._idle.append(connection)
-                return
-        connection.close()
+    def _reader(self) -> Iterator[Connection]:
+        with no_fork():
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            with _readable_errors():
+                if connection is None:
+                    connection = self._connect()
+                try:
+                    yield connection
+                except BaseException:
+                    connection.close()
+                    raise
+            with self._lock:
+                if not self._closed and len(self._idle) < _IDLE_CONNECTIONS:
+                    self._idle.append(connection)
+                    return
+            connection.close()
 
     def load(self, content: Content) -> Rows:
         """Return what is recorded of a content. Rows that cannot be are left out."""
@@ -245,6 +266,32 @@ class Ledger:
         with self._reader() as connection:
             return frozenset(name for (name,) in connection.execute("SELECT name FROM pins WHERE owner = ?", (owner,)))
 
+    def is_pinned(self, name: str) -> bool:
+        """Whether anybody pins a name."""
+        with self._reader() as connection:
+            return Transaction(connection).is_pinned(name)
+
+    def pinned_bytes(self) -> int:
+        """Return the disk space of all blocks of pinned names."""
+        query = """
+            SELECT ifnull(sum(bytes), 0) FROM blocks
+            WHERE file IN (SELECT id FROM files WHERE name IN (SELECT name FROM pins))"""
+        with self._reader() as connection:
+            return int(connection.execute(query).fetchone()[0])
+
+    def kept(self) -> list[Kept]:
+        """Return what is recorded of each content, sums over its blocks. Rows that cannot be are left out."""
+        query = """
+            SELECT name, size, count(*), CAST(sum(bytes) AS INTEGER), max(used), EXISTS (SELECT 1 FROM pins WHERE pins.name = files.name)
+            FROM blocks JOIN files ON file = id GROUP BY file"""
+        with self._reader() as connection:
+            rows = connection.execute(query).fetchall()
+        return [
+            Kept(content, blocks, total, used, bool(pinned))
+            for name, size, blocks, total, used, pinned in rows
+            if (content := valid_content(name, size)) is not None
+        ]
+
     def sound(self) -> bool:
         """Whether the pages of the file are in order. Reads all of it."""
         with self._reader() as connection:
@@ -252,12 +299,9 @@ class Ledger:
 
     def close(self) -> None:
         """Close what is not in use, and the rest when its user is done."""
-        with self._writing:
-            with self._lock:
-                self._closed = True
-                idle, self._idle = self._idle, []
-            for connection in (*idle, self._writer):
-                connection.close()
+        with no_fork(), self._writing, self._lock:
+            self._closed = True
+            self.rest()
 
 
 @contextlib.contextmanager
@@ -269,12 +313,19 @@ def _readable_errors() -> Iterator[None]:
         raise LedgerDamagedError("its schema is damaged") from error
 
 
-def _schema(connection: sqlite3.Connection) -> list[object]:
+def _totals(writer: Connection) -> Totals:
+    rows = writer.execute("SELECT bytes, blocks, files FROM totals").fetchall()
+    if len(rows) != 1 or not all(isinstance(value, int) and value >= 0 for value in rows[0]):
+        raise LedgerDamagedError("its totals are impossible")
+    return Totals._make(rows[0])
+
+
+def _schema(connection: Connection) -> list[object]:
     return connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall()
 
 
 @functools.cache
 def _expected_schema() -> list[object]:
-    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
+    with contextlib.closing(connect(":memory:", isolation_level=None)) as database:
         database.executescript(SCHEMA)
         return _schema(database)

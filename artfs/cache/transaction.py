@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from artfs.cache.rows import Adopted, Gone, Lost, Proven, Written, stored_checksum
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable, Mapping
 
     from artfs.cache.datafiles import Content
     from artfs.cache.rows import Change
+    from artfs.sqlite import Connection
 
 _PUT_BLOCK = """
 INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (file, number) DO UPDATE
@@ -32,7 +32,7 @@ class ColdBlock(NamedTuple):
 class Transaction:
     """The statements of one write transaction. Others wait: open files in it, but do nothing slow."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._run = connection.execute
         self._run_many = connection.executemany
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from artfs.errors import NoSpaceError, UnreachableError
 from artfs.model.diff import Change, Kind, Line, order_key
+from artfs.sqlite import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -82,7 +83,7 @@ class Changes:
 
     def __init__(self, changes: Iterable[Change] = ()) -> None:
         with _converted():
-            self._database = sqlite3.connect("", isolation_level=None)
+            self._database = connect("", isolation_level=None)
             self._database.executescript(_SCHEMA + f"PRAGMA cache_size = -{_PAGE_CACHE_KIB};")
         self._batch: list[tuple[object, ...]] = []
         self._paired = False

@@ -7,8 +7,12 @@ import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
+from artfs.sqlite import connect, no_fork, rest_for_forks
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from artfs.sqlite import Connection
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +25,9 @@ class Memory:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._database: sqlite3.Connection | None = None
+        self._database: Connection | None = None
         self._broken = False
+        rest_for_forks(self)
 
     def get(self, question: str) -> str | None:
         """Return the answer that was seen last."""
@@ -46,13 +51,17 @@ class Memory:
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            if self._database is not None:
-                self._database.close()
-                self._database = None
+        with no_fork(), self._lock:
+            self.rest()
+
+    def rest(self) -> None:
+        """Close the file; the next question opens it again."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
     def _run(self, statement: str, *values: str) -> list[tuple[object, ...]]:
-        with self._lock:
+        with no_fork(), self._lock:
             try:
                 if self._database is None:
                     self._database = self._open()
@@ -65,9 +74,9 @@ class Memory:
                 self._broken = True
                 return []
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        database = sqlite3.connect(self._path, timeout=5, isolation_level=None, check_same_thread=False)
+        database = connect(self._path, timeout=5, isolation_level=None, check_same_thread=False)
         self._path.chmod(0o600)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = OFF")  # it is only a memory

@@ -14,6 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from artfs.errors import IntegrityError, NoSpaceError, SchemaError, UnreachableError
+from artfs.sqlite import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,7 +63,7 @@ class DraftDatabase:
         self._path = path
         self._lock = threading.RLock()
         with self._converted():
-            self._connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+            self._connection = connect(path, timeout=30, isolation_level=None, check_same_thread=False)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             (found,) = self._connection.execute("PRAGMA user_version").fetchone()
@@ -97,7 +98,7 @@ class DraftDatabase:
 
     def stream(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a query, through a connection of its own: they may be many."""
-        with self._converted(), contextlib.closing(sqlite3.connect(self._path, timeout=30)) as connection:
+        with self._converted(), contextlib.closing(connect(self._path, timeout=30)) as connection:
             yield from connection.execute(query, values)
 
     def execute(self, statement: str, *values: object) -> None:

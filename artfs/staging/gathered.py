@@ -21,12 +21,14 @@ from artfs.errors import InvalidInputError, NoSpaceError, UnreachableError
 from artfs.model.digest import version_digest
 from artfs.model.entry import Entry
 from artfs.model.manifest import MAX_ENTRIES
+from artfs.sqlite import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from artfs.model.digest import Algorithm
+    from artfs.sqlite import Connection
 
 Line: TypeAlias = "tuple[str, str, int]"
 
@@ -68,18 +70,28 @@ class Gathered:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "gathered.sqlite"
-        self._database: sqlite3.Connection | None = None
+        self._database: Connection | None = None
         self._own: list[Entry] = []
         self._entries: list[Entry] = []
         self._spilled = 0
+        self._homes: set[str] = set()
+
+    @property
+    def homes(self) -> frozenset[str]:
+        """The versions that files are taken over from."""
+        return frozenset(self._homes)
 
     def add_own(self, entries: Iterable[Entry]) -> None:
         """Take entries that are in memory anyway."""
+        at = len(self._own)
         self._own.extend(entries)
+        self._homes.update(entry.home for entry in self._own[at:] if entry.home is not None)
 
     def add(self, entry: Entry) -> None:
         """Take an entry of those that may be many; NoSpaceError if the disk is full."""
         self._entries.append(entry)
+        if entry.home is not None:
+            self._homes.add(entry.home)
         if self._database is None and len(self._entries) > IN_MEMORY:
             self._database = self._open()
         if self._database is not None and len(self._entries) >= _BATCH:
@@ -93,10 +105,10 @@ class Gathered:
         stored = self._stored(self._database)
         return heapq.merge(sorted(self._own, key=_by_path), stored, key=_by_path) if self._own else stored
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> Connection:
         with self._converted():
             self._path.unlink(missing_ok=True)
-            database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            database = connect(self._path, isolation_level=None, check_same_thread=False)
             try:
                 self._path.chmod(0o600)
                 database.executescript(_SCHEMA + f"PRAGMA cache_size = -{_PAGE_CACHE_KIB};")
@@ -105,7 +117,7 @@ class Gathered:
                 raise
             return database
 
-    def _spill(self, database: sqlite3.Connection) -> None:
+    def _spill(self, database: Connection) -> None:
         rows = (
             (entry.path, number, entry.digest, entry.size, entry.ref, entry.birth_artifact_id,
              _dumps(entry.extra) if entry.extra else None, entry.home)
@@ -126,12 +138,12 @@ class Gathered:
         stored = self._rows(self._database, "path, digest, size")
         return heapq.merge(own, stored) if own else stored
 
-    def _stored(self, database: sqlite3.Connection) -> Iterator[Entry]:
+    def _stored(self, database: Connection) -> Iterator[Entry]:
         columns = "path, digest, size, ref, birth, extra, home"
         for path, digest, size, ref, birth, extra, home in self._rows(database, columns):
             yield Entry(path, digest, size, ref, birth, _scan(extra)[0] if extra else {}, home)
 
-    def _rows(self, database: sqlite3.Connection, columns: str) -> Iterator[Any]:
+    def _rows(self, database: Connection, columns: str) -> Iterator[Any]:
         with self._converted():
             yield from database.execute(f"SELECT {columns} FROM entries ORDER BY path, number")  # noqa: S608 - no input
 

@@ -22,7 +22,7 @@ from artfs.errors import (
     UnreachableError,
 )
 from artfs.storage.bucket_uris import shown
-from artfs.storage.spans import client_options
+from artfs.storage.spans import client_options, has_stores
 from artfs.version import __version__
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class GcsSession:
             raise PermissionDeniedError("STORAGE_EMULATOR_HOST is not a URL", hint="write http://host:port")
         self._lock = threading.Lock()
         self._stores: dict[str, Any] = {}
+        has_stores(self)
         settings: dict[str, Any] = {
             "project": os.environ.get("GOOGLE_CLOUD_PROJECT", "artfs"),  # reads and writes of objects need none
             "client_info": ClientInfo(user_agent=_USER_AGENT),

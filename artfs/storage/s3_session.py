@@ -24,7 +24,7 @@ from artfs.errors import (
     UnreachableError,
 )
 from artfs.storage.bucket_uris import shown
-from artfs.storage.spans import TOKEN_CODES, client_options
+from artfs.storage.spans import TOKEN_CODES, client_options, has_stores
 from artfs.version import __version__
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class S3Session:
 
         self._lock = threading.Lock()
         self._stores: dict[str, Any] = {}
+        has_stores(self)
         settings = Config(
             user_agent_extra=_USER_AGENT, connect_timeout=5, read_timeout=30, max_pool_connections=64,
             retries={"mode": "standard", "max_attempts": _TRIES},

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from artfs.errors import ArtfsError, NotFoundError, PermissionDeniedError, UnreachableError
@@ -49,17 +50,27 @@ _UNNAMEABLE = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]")
 
 
 class _Threads:
-    """Whether the threads of obstore run in this process."""
+    """Whether the threads of obstore run in this process, and who has stores of it."""
 
     started = lost = False
 
+    def __init__(self) -> None:
+        self.sessions: weakref.WeakSet[object] = weakref.WeakSet()
+        self._kept: list[object] = []
+
     def forked(self) -> None:
-        """Note that this is a child: threads stay behind in the parent."""
+        """Note that this is a child: threads stay behind in the parent. To let go of a store would wait for them."""
         self.lost = self.lost or self.started
+        self._kept.extend(self.sessions)
 
 
 _threads = _Threads()
 os.register_at_fork(after_in_child=_threads.forked)
+
+
+def has_stores(session: object) -> None:
+    """Note that an object holds stores of obstore."""
+    _threads.sessions.add(session)
 
 
 def usable(key: str) -> bool:

@@ -18,11 +18,14 @@ import threading
 from typing import TYPE_CHECKING
 
 from artfs.errors import SchemaError, UnreachableError
+from artfs.sqlite import connect
 from artfs.vfs.types import Inode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from artfs.sqlite import Connection
 
 SLOT_BITS = 36
 NUMBER_MASK = (1 << SLOT_BITS) - 1
@@ -64,10 +67,10 @@ class Slots:
         path.chmod(0o600)
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[Connection]:
         """Open the file for one transaction; UnreachableError."""
         try:
-            with contextlib.closing(sqlite3.connect(self._path, timeout=30, isolation_level=None)) as database:
+            with contextlib.closing(connect(self._path, timeout=30, isolation_level=None)) as database:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("BEGIN IMMEDIATE")
                 yield database

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_from_bytes
 
 from artfs.app.doctor.finding import Finding, ok, problem, warning
+from artfs.sqlite import connect
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -52,6 +53,6 @@ def check_drafts(data_dir: Path, under_way: AbstractSet[tuple[str, str]]) -> lis
 
 def _read(path: Path) -> dict[str, Any]:
     uri = f"file:{quote_from_bytes(bytes(path))}?mode=ro"
-    with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=1)) as database:
+    with contextlib.closing(connect(uri, uri=True, timeout=1)) as database:
         query = "SELECT key, value FROM meta WHERE key IN ('draft', 'name', 'error', 'commit')"
         return {str(key): json.loads(value) for key, value in database.execute(query)}

@@ -11,6 +11,7 @@ from artfs.errors import ArtfsError, InvalidInputError, UnreachableError
 from artfs.model.reference import redact, uri_scheme
 from artfs.registry.sql.postgres import postgres_engine, postgres_error
 from artfs.registry.sql.sqlite import sqlite_engine, sqlite_error
+from artfs.sqlite import no_fork, rest_for_forks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,15 +26,25 @@ class Database:
         self.name = redact(url)
         self._dialect = check_url(url)
         self._engine = sqlite_engine(url) if self._dialect == "sqlite" else postgres_engine(url)
+        if self._dialect == "sqlite":
+            rest_for_forks(self)
 
     def close(self) -> None:
         """Give back all connections."""
+        with self._quiet():
+            self.rest()
+
+    def rest(self) -> None:
+        """Close the connections; the next transaction opens new ones."""
         self._engine.dispose()
+
+    def _quiet(self) -> contextlib.AbstractContextManager[None]:
+        return no_fork() if self._dialect == "sqlite" else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """Open a transaction that sees one state of the database and changes nothing."""
-        with self._converted(), self._engine.connect() as connection:
+        with self._converted(), self._quiet(), self._engine.connect() as connection:
             if self._dialect != "sqlite":
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
             yield connection
@@ -41,7 +52,7 @@ class Database:
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
         """Open a transaction that is alone in changing the database; it is undone if an error leaves it."""
-        with self._converted(), self._engine.connect() as connection:
+        with self._converted(), self._quiet(), self._engine.connect() as connection:
             connection = connection.execution_options(artfs_writing=True)  # noqa: PLW2901 - the same connection
             with connection.begin():
                 yield connection

@@ -17,11 +17,13 @@ from sqlalchemy import URL, create_engine, event
 
 from artfs.errors import ArtfsError, IntegrityError, InvalidInputError, NoSpaceError, UnreachableError
 from artfs.model.reference import redact
+from artfs.sqlite import Connection
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection as Connected
+    from sqlalchemy import Engine
 
 BUSY_TIMEOUT = 30.0  # seconds to wait for another writer
 
@@ -32,7 +34,9 @@ def sqlite_engine(url: str) -> Engine:
     """Open the database of a ``sqlite:////path`` URL, making it if it is not there."""
     path = sqlite_path(url)
     _make_private(path)
-    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_TIMEOUT})
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_TIMEOUT, "factory": Connection}
+    )
     _set_up_sqlite(engine)
     return engine
 
@@ -89,6 +93,6 @@ def _set_up_sqlite(engine: Engine) -> None:
         connection.execute("PRAGMA foreign_keys = ON")
 
     @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
+    def begin(connection: Connected) -> None:
         writing = connection.get_execution_options().get("artfs_writing", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
