@@ -140,13 +140,12 @@ class HttpObjects:
     @contextlib.contextmanager
     def _get(self, uri: str, headers: Mapping[str, str]) -> Iterator[Any]:
         """Ask, follow redirects, and give a reply whose body is not read yet. Its connection is kept if all of it is read."""
+        wanted, timeout = {**headers, "Accept-Encoding": "identity"}, (CONNECT_TIMEOUT, READ_TIMEOUT)
         with _converted(uri):
-            answer = self._open().get(
-                uri,
-                headers={**headers, "Accept-Encoding": "identity"},
-                stream=True,
-                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
-            )
+            session = self._open()
+            answer = session.get_signed(uri, wanted, timeout)
+            if answer is None:
+                answer = session.get(uri, headers=wanted, stream=True, timeout=timeout)
         with contextlib.closing(answer), _converted(uri):
             yield answer
 

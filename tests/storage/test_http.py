@@ -333,11 +333,12 @@ def test_a_reply_that_comes_too_slowly_is_given_up(place, monkeypatch, fault):
         read(place.objects, uri, 5, 10)
 
 
-def test_connections_are_kept_and_ended_when_objects_are_closed(open_place, monkeypatch):
+@pytest.mark.parametrize("query", ["", "?X-Amz-Signature=abc"])
+def test_connections_are_kept_and_ended_when_objects_are_closed(open_place, monkeypatch, query):
     made, plain = [], http_session._checked
     monkeypatch.setattr(http_session, "_checked", lambda connection: made.append(1) or plain(connection))
     place = open_place("http")
-    uri = place.put("object")
+    uri = place.put("object") + query
     for at in range(5):
         assert read(place.objects, uri, at, 10, size=SIZE) == CONTENT[at : at + 10]
     assert len(made) == len(place.proxy._connections) == 1

@@ -83,25 +83,30 @@ def no_connections(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", connect)
 
 
+SIGNED = "?X-Amz-Signature=abc"
+
+
+@pytest.mark.parametrize("query", ["", SIGNED])
 @pytest.mark.parametrize(
     "uri",
     ["http://169.254.169.254/latest", "https://169.254.169.254/", "http://[fd00:ec2::254]/", "http://2852039166/", "http://metadata.google.internal/"],
 )  # fmt: skip
-def test_a_forbidden_address_is_not_even_connected_to(objects, no_connections, uri):
-    for ask in (lambda: read(objects, uri), lambda: objects.describe(uri)):
+def test_a_forbidden_address_is_not_even_connected_to(objects, no_connections, uri, query):
+    for ask in (lambda: read(objects, uri + query), lambda: objects.describe(uri + query)):
         with pytest.raises(PermissionDeniedError, match="metadata") as caught:
             ask()
         assert "allow_metadata_addresses" in caught.value.hint
 
 
+@pytest.mark.parametrize("query", ["", SIGNED])
 @pytest.mark.parametrize(
     "to", ["http://169.254.169.254/latest", "http://[::ffff:169.254.169.254]/", "//metadata.google.internal/"]
 )
-def test_a_redirect_to_a_forbidden_address_is_not_followed(objects, no_connections, to):
+def test_a_redirect_to_a_forbidden_address_is_not_followed(objects, no_connections, to, query):
     with Server(lambda _: reply(302, Location=to, Content_Length=0), host="127.0.0.2") as server:
         with pytest.raises(PermissionDeniedError, match="metadata"):
-            read(objects, f"{server.url}/a")
-        assert len(server.heads) == 1
+            read(objects, f"{server.url}/a{query}")
+        assert len(server.heads) == (2 if query else 1)  # a signed URL is asked for once more by who follows
 
 
 @pytest.fixture
@@ -114,13 +119,13 @@ def test_a_name_that_leads_to_a_forbidden_address_is_hung_up_on_before_anything_
         Server(span) as server,
         Server(lambda _: reply(307, Location=f"http://localhost:{server.port}/"), host="127.0.0.2") as first,
     ):
-        for uri in (f"http://localhost:{server.port}/a", f"{first.url}/a"):
+        for uri in (f"http://localhost:{server.port}/a", f"http://localhost:{server.port}/a{SIGNED}", f"{first.url}/a"):
             with pytest.raises(PermissionDeniedError, match=re.escape("127.0.0.1")):
                 read(objects, uri)
         with contextlib.closing(HttpObjects(allow_metadata=True)) as allowing:
             assert read(allowing, f"{first.url}/a", 5, 10) == CONTENT[5:15]
-        assert server.heads[:2] == ["", ""]
-        assert len(server.heads) == 3
+        assert server.heads[:3] == ["", "", ""]
+        assert len(server.heads) == 4
 
 
 def test_a_name_that_leads_to_a_forbidden_address_is_hung_up_on_before_tls_begins(objects, loopback_is_forbidden):
@@ -131,6 +136,21 @@ def test_a_name_that_leads_to_a_forbidden_address_is_hung_up_on_before_tls_begin
 
 
 # -- redirects
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_signed_url_that_leads_elsewhere_is_followed(objects, status):
+    with Server(span) as last, Server(lambda _: reply(status, Location=f"{last.url}/b", Content_Length=0)) as first:
+        assert read(objects, f"{first.url}/a{SIGNED}", 5, 10) == CONTENT[5:15]
+        assert last.heads[-1].startswith("GET /b HTTP/1.1")
+
+
+def test_a_signed_url_is_sent_as_it_is_written(objects):
+    with Server(span) as server:
+        for _ in range(3):
+            assert read(objects, f"{server.url}/a/../b%2Fc//d~{SIGNED}&e=%20/?", 5, 10) == CONTENT[5:15]
+        assert [head.split(" HTTP")[0] for head in server.heads] == [f"GET /a/../b%2Fc//d~{SIGNED}&e=%20/?"] * 3
+        assert "User-Agent: artfs/" in server.heads[-1]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -305,6 +325,8 @@ def test_a_proxy_of_the_environment_is_used_and_may_not_reach_forbidden_addresse
         assert proxy.heads[-1].startswith("GET http://somewhere.invalid/a HTTP/1.1")
         assert read(objects, f"{direct.url}/a", 5, 10) == CONTENT[5:15]
         assert direct.heads[-1].startswith("GET /a HTTP/1.1")
+        assert read(objects, f"http://somewhere.invalid/a{SIGNED}", 5, 10) == CONTENT[5:15]
+        assert proxy.heads.pop().startswith(f"GET http://somewhere.invalid/a{SIGNED} HTTP/1.1")
         for uri in ("http://169.254.169.254/", "http://metadata.google.internal/", "http://0xa9fea9fe/"):
             with pytest.raises(PermissionDeniedError, match="metadata"):
                 read(objects, uri)
