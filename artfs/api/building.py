@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20
 _BATCH = 512  # files whose digests are remembered in one transaction
+_MOST_PATH = 4095  # bytes: PATH_MAX of Linux, which counts the NUL at the end
 
 
 class Building:
@@ -242,6 +243,12 @@ class Building:
     def _make_room(self, path: EntryPath) -> None:
         """Make the directories of a path; InvalidInputError if a file is one of them, or the path is a directory."""
         tree = self.draft.tree
+        room = _MOST_PATH - len(os.fsencode(tree.local_path("x"))) + 1
+        if len(path.encode()) > room:
+            raise InvalidInputError(
+                f"entry path {path[:80]!r}... is longer than {room} bytes, which is what fits below the directory of a draft",
+                hint="choose a shorter ARTFS_DATA_DIR",
+            )
         found = tree.lookup(path)
         if found is not None and found.kind == "dir" and not self._remove_empty(path):
             raise InvalidInputError(f"{path!r} is a directory of the artifact")

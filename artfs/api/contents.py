@@ -14,7 +14,7 @@ from artfs.errors import ArtifactFinalizedError, InvalidInputError, NotFoundErro
 from artfs.model.digest import version_digest
 from artfs.model.names import version_name
 from artfs.model.paths import join, split
-from artfs.model.reference import ARTIFACT_SCHEME, parse_artifact_uri, uri_scheme
+from artfs.model.reference import names_version, uri_scheme
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from artfs.api.building import Building
     from artfs.api.files import ArtifactFiles
     from artfs.model.digest import Digest
+    from artfs.registry.port import Version
 
     AnyPath = str | os.PathLike[str]
 
@@ -287,17 +288,19 @@ class Contents(Attributes):
         prefix = None if path_prefix is None else str(path_prefix)
         place_version(self._client, seen, target, prefix=prefix, skip_missing=allow_missing_references)
         if recursive:
-            for version_id in self._dependencies():
-                dependency = self._any().from_id(version_id, self._client)
-                if dependency is not None:
-                    dependency.download(recursive=True)
+            for version in self._dependencies():
+                self._any().of_version(self._client, version).download(recursive=True)
         return str(root or target)
 
-    def _dependencies(self) -> list[str]:
-        """Return the ids of the versions that entries refer to."""
-        refs = (entry.ref for entry in self.manifest.entries.values() if entry.ref)
-        found = (parse_artifact_uri(ref)[0] for ref in refs if uri_scheme(ref) == ARTIFACT_SCHEME)
-        return list(dict.fromkeys(found))
+    def _dependencies(self) -> list[Version]:
+        """Return the versions that entries refer to, those that are not there any more left out."""
+        found: dict[str, Version] = {}
+        for uri in dict.fromkeys(entry.ref for entry in self.manifest.entries.values() if entry.ref):
+            if names_version(uri):
+                with contextlib.suppress(NotFoundError):
+                    version, _ = self._client.services.targets.version(uri)
+                    found.setdefault(version.id, version)
+        return list(found.values())
 
     def checkout(self, root: AnyPath | None = None) -> str:
         """Replace the specified root directory with the contents of the artifact, and return its path.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import tempfile
@@ -15,6 +16,7 @@ from artfs.api.session import current_run
 from artfs.app.client import mount_points, statuses
 from artfs.errors import ArtfsError, BusyError
 from artfs.model.reference import redact
+from artfs.private import make_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,11 +70,12 @@ def _begin(config: Config) -> Path:
     """Mount the registry in a directory of its own. Its process ends when this one does, however it ends."""
     from artfs.app.launch import mount
 
-    config.runtime_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(config.runtime_dir)
     _remove_dead(config)
     root = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=config.runtime_dir))
     try:
-        mount(config, str(root), ["ro"], foreground=False, owner=os.getpid())
+        quiet = dataclasses.replace(config, metrics_port=0)  # the port of the settings is that of a mount that stays
+        mount(quiet, str(root), ["ro"], foreground=False, owner=os.getpid())
     except BaseException:
         with contextlib.suppress(OSError):
             root.rmdir()

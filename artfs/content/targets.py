@@ -1,4 +1,4 @@
-"""What references to entries of other versions (``wandb-artifact://``) lead to: an entry that has bytes, or names them elsewhere.
+"""What references to entries of other versions, by their ids or their commits, lead to: an entry that has bytes, or names them elsewhere.
 
 Such a reference is followed before anything else is done with an entry, because everything else depends on what it leads to: whether
 reading costs a network, how the bytes are proven, under which name they are cached. What is read is the entry at the end, as far as it
@@ -18,7 +18,15 @@ from cachetools import LRUCache
 
 from artfs.errors import ArtfsError, ChangedError, InvalidInputError, NotFoundError, UnreachableError
 from artfs.model.names import version_name
-from artfs.model.reference import ARTIFACT_SCHEME, artifact_uri, parse_artifact_uri, uri_scheme
+from artfs.model.reference import (
+    ARTIFACT_SCHEME,
+    CLIENT_SCHEME,
+    artifact_uri,
+    names_version,
+    parse_artifact_uri,
+    parse_client_uri,
+    uri_scheme,
+)
 from artfs.storage.resolver import MAX_OBJECTS, Found
 
 if TYPE_CHECKING:
@@ -40,14 +48,20 @@ _OF_CONTENT = ("alg", "blocks", "executable")  # what an extra says of the bytes
 
 def leads_on(entry: Entry) -> bool:
     """Whether an entry is a reference to an entry of another version."""
-    return entry.ref is not None and (entry.ref.startswith(_PREFIX) or uri_scheme(entry.ref) == ARTIFACT_SCHEME)
+    return entry.ref is not None and (entry.ref.startswith(_PREFIX) or names_version(entry.ref))
 
 
 class Targets:
-    """Finds entries of other versions. ``version_by_id`` and ``open_index`` may block."""
+    """Finds entries of other versions. ``version_by_id``, ``version_of_commit`` and ``open_index`` may block."""
 
-    def __init__(self, version_by_id: Callable[[str], Version], open_index: Callable[[Version], ManifestIndex]) -> None:
+    def __init__(
+        self,
+        version_by_id: Callable[[str], Version],
+        version_of_commit: Callable[[str], Version],
+        open_index: Callable[[Version], ManifestIndex],
+    ) -> None:
         self._version_by_id = version_by_id
+        self._version_of_commit = version_of_commit
         self._open_index = open_index
         self._lock = threading.Lock()
         self._versions: LRUCache[str, Version] = LRUCache(_VERSIONS)
@@ -99,21 +113,39 @@ class Targets:
         raise InvalidInputError("too many references in a row, or a cycle of them")
 
     def _entry(self, uri: str) -> Entry:
-        version_id, path = parse_artifact_uri(uri)
-        version = self._version(version_id)
+        version, path = self.version(uri)
         index = self._open_index(version)
         node = index.find(path)
         if node is None or node.is_dir:
             raise NotFoundError(f"{_name(version)} has no file {path!r}")
         return index.entry(node.number)
 
-    def _version(self, version_id: str) -> Version:
+    def version(self, uri: str) -> tuple[Version, str]:
+        """Return the version that a URI names, and the path in it. May block. What the registry raises; InvalidInputError."""
+        return self._named(uri, self._known)
+
+    def _named(self, uri: str, by_id: Callable[[str], Version]) -> tuple[Version, str]:
+        if uri_scheme(uri) == CLIENT_SCHEME:
+            client_id, path = parse_client_uri(uri)
+            return self._of_commit(client_id), path
+        version_id, path = parse_artifact_uri(uri)
+        return by_id(version_id), path
+
+    def _known(self, version_id: str) -> Version:
+        return self._remembered(version_id, self._version_by_id)
+
+    def _of_commit(self, client_id: str) -> Version:
+        if ":" in client_id:  # the latest of a collection, which may be another one tomorrow
+            return self._version_of_commit(client_id)
+        return self._remembered(f"{CLIENT_SCHEME}:{client_id}", lambda _: self._version_of_commit(client_id))
+
+    def _remembered(self, key: str, ask: Callable[[str], Version]) -> Version:
         with self._lock:
-            version = self._versions.get(version_id)
+            version = self._versions.get(key)
         if version is None:
-            version = self._version_by_id(version_id)
+            version = ask(key)
             with self._lock:
-                self._versions[version_id] = version
+                self._versions[key] = version
         return version
 
     # Recording --------------------------------------------------------------------------------------------------
@@ -124,8 +156,7 @@ class Targets:
         What is recorded is the digest and the size of the end, as W&B has the digest, and what is needed to prove its bytes.
         InvalidInputError if that is more than ``max_objects``; what `of` raises.
         """
-        version_id, path = parse_artifact_uri(uri)
-        version = self._version_by_id(version_id)  # not what was found earlier: a deleted version is not recorded again
+        version, path = self._named(uri, self._version_by_id)  # one that was deleted meanwhile is not recorded again
         index = self._open_index(version)
         node = index.find(path)
         if node is None:
@@ -153,7 +184,7 @@ class AllReferences:
 
     def expand(self, uri: str, *, checksum: bool = True, max_objects: int = MAX_OBJECTS) -> Iterator[Found]:
         """Yield what a URI stands for. An entry of a version has a digest in any case: ``checksum`` is not asked for it."""
-        if uri_scheme(uri) == ARTIFACT_SCHEME:
+        if names_version(uri):
             return self._targets.expand(uri, max_objects)
         return self._references.expand(uri, checksum=checksum, max_objects=max_objects)
 

@@ -16,9 +16,13 @@ from artfs.model.paths import parse_entry_path
 
 FILE_SCHEME = "file"
 ARTIFACT_SCHEME = "wandb-artifact"
+CLIENT_SCHEME = "wandb-client-artifact"
+"""Of references to a version by the id of the commit that made it: the SDK writes them while the version has no other one."""
+
 
 _URI = re.compile(r"([a-z][a-z0-9+.\-]*)://", re.IGNORECASE)
 _ARTIFACT_HOST = re.compile(r"(?:[0-9a-f]{2}){1,128}")
+_CLIENT_HOST = re.compile(r"[0-9A-Za-z_\-]{1,256}(?::latest)?")
 
 
 def uri_scheme(text: str) -> str | None:
@@ -69,13 +73,31 @@ def parse_artifact_uri(uri: str) -> tuple[str, str]:
 
     InvalidInputError for anything that `artifact_uri` would not write, but for the case of the scheme and one slash at the end.
     """
-    host, _, path = uri[len(ARTIFACT_SCHEME) + 3 :].partition("/")
-    if uri_scheme(uri) != ARTIFACT_SCHEME or not _ARTIFACT_HOST.fullmatch(host):
+    host, path = _parts(uri, ARTIFACT_SCHEME, _ARTIFACT_HOST)
+    return base64.b64encode(bytes.fromhex(host)).decode(), path
+
+
+def parse_client_uri(uri: str) -> tuple[str, str]:
+    """Return the id of the commit, and the path in its version, that an untrusted ``wandb-client-artifact`` URI names.
+
+    ``:latest`` after the id is a part of it: then it is the id of a collection. InvalidInputError as in `parse_artifact_uri`.
+    """
+    return _parts(uri, CLIENT_SCHEME, _CLIENT_HOST)
+
+
+def names_version(uri: str) -> bool:
+    """Whether a URI names a version, or what is in one."""
+    return uri_scheme(uri) in {ARTIFACT_SCHEME, CLIENT_SCHEME}
+
+
+def _parts(uri: str, scheme: str, hosts: re.Pattern[str]) -> tuple[str, str]:
+    host, _, path = uri[len(scheme) + 3 :].partition("/")
+    if uri_scheme(uri) != scheme or not hosts.fullmatch(host):
         raise InvalidInputError(f"{uri!r} names no version", hint=f"write {ARTIFACT_SCHEME}://ID-IN-HEX/PATH")
     path = path.removesuffix("/")
     if path and parse_entry_path(path) != path:
         raise InvalidInputError(f"{uri!r} is not written plainly: its path has empty or '.' parts")
-    return base64.b64encode(bytes.fromhex(host)).decode(), path
+    return host, path
 
 
 def redact(uri: str) -> str:

@@ -6,6 +6,7 @@ fast. Thread-safe.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from artfs.errors import ArtfsError, InvalidInputError, NotFoundError, UnreachableError
+from artfs.model.timings import Timings
 from artfs.registry import codec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from artfs.registry.memory import Memory
     from artfs.registry.port import Registry
@@ -26,6 +28,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PAUSE = 5.0  # seconds
+_NOBODY = (
+    "artfs-status"  # an entity that is asked for to see whether the registry answers: that there is none is an answer
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +52,38 @@ class Fallback:
         self._away_since: float | None = None
         self._retry_at = 0.0
         self._reason = ""
+        self._counting = threading.Lock()
+        self.timings = Timings()
+        self.failures = 0
+        self.asking = 0
 
     def health(self) -> Health:
         """Say whether the registry answered when it was last asked."""
         return Health(self._away_since, self._reason)
+
+    def check(self) -> None:
+        """Ask the registry something now, which it answers without a memory. Raises why it does not answer, or refuses. Blocks."""
+        try:
+            self._write(lambda registry: registry.entity_exists(_NOBODY))
+        except NotFoundError:  # which is an answer
+            self._note_back()
+
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Count a question; only that the registry does not answer it is a failure."""
+        began, failed = time.perf_counter_ns(), False
+        with self._counting:
+            self.asking += 1
+        try:
+            yield
+        except UnreachableError:
+            failed = True
+            raise
+        finally:
+            with self._counting:
+                self.timings.add(time.perf_counter_ns() - began)
+                self.failures += failed
+                self.asking -= 1
 
     def close(self) -> None:
         """Give back connections."""
@@ -80,7 +113,8 @@ class Fallback:
     def _write(self, change: Callable[[Registry], T]) -> T:
         began = time.monotonic()
         try:
-            result = change(self._reach(reading=False))
+            with self._timed():
+                result = change(self._reach(reading=False))
         except UnreachableError as error:
             self._note_away(error, began)
             raise
@@ -92,7 +126,8 @@ class Fallback:
             return self._remembered(question, decode, UnreachableError(f"the registry is away: {self._reason}"))
         began = time.monotonic()
         try:
-            answer = ask(self._reach(reading=True))
+            with self._timed():
+                answer = ask(self._reach(reading=True))
         except UnreachableError as error:
             self._note_away(error, began)
             return self._remembered(question, decode, error)

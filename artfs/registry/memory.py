@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
+from artfs.private import make_private
 from artfs.sqlite import connect, no_fork, rest_for_forks
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Memory:
                 return []
 
     def _open(self) -> Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(self._path.parent)
         database = connect(self._path, timeout=5, isolation_level=None, check_same_thread=False)
         self._path.chmod(0o600)
         database.execute("PRAGMA journal_mode = WAL")

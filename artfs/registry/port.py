@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from artfs.model.digest import Algorithm, Digest
     from artfs.model.entry import JsonValue
     from artfs.model.names import ArtifactRef, CollectionRef
+    from artfs.registry.sweeps import Relied, Sweep
 
 
 class State(enum.Enum):
@@ -218,12 +219,14 @@ class Reservation:
     """A version that belongs to one commit. ``index`` is -1 where the registry gives it with the publication only.
 
     ``existing``: nothing is left to commit, the version is COMMITTED. ``own``: by this commit, earlier; else it has the same content.
+    ``seen`` is the last sweep of the store that was over with all before it (`artfs.registry.sweeps`).
     """
 
     id: str
     index: int
     existing: bool
     own: bool
+    seen: int = 0
 
 
 class Registry(Protocol):
@@ -278,6 +281,12 @@ class Registry(Protocol):
         What the caller may not see is PermissionDeniedError or NotFoundError, as everywhere: an id opens nothing that a name does not.
         """
 
+    def version_of_commit(self, client_id: str) -> Version:
+        """Return the COMMITTED version that a commit has made, or has found with its content; NotFoundError, VersionDeletedError.
+
+        ``ID:latest`` is the latest version of a collection by the id that the W&B SDK has given it: only such a server knows those.
+        """
+
     def versions(self, collection: CollectionRef) -> Sequence[Version]:
         """Return all COMMITTED versions by index; NotFoundError if there is no such collection."""
 
@@ -317,12 +326,19 @@ class Registry(Protocol):
         a portfolio.
         """
 
-    def publish(self, client_id: str, manifest: ManifestFile, aliases: Sequence[str]) -> Version:
+    def publish(
+        self, client_id: str, manifest: ManifestFile, aliases: Sequence[str], relied: Relied | None = None
+    ) -> Version:
         """Make a reserved version COMMITTED, and move ``latest`` and the aliases to it, in one transaction.
+
+        CollectedError, and nothing is changed, if what the version relies on may have been removed from the store meanwhile.
 
         If another commit has published the same digest as ``latest`` meanwhile, the reservation is dropped and that version
         is returned, with the aliases moved to it. Repeating it returns the same version. NotFoundError without a reservation.
         """
+
+    def sweeps(self, after: int) -> Sequence[Sweep]:
+        """Return the next sweeps of the store after one, by number, some at a time; none if there is no later one."""
 
     def abandon(self, client_id: str) -> None:
         """Drop a PENDING reservation; nothing if there is none."""
@@ -398,7 +414,10 @@ class Registry(Protocol):
         """Replace all that is recorded of a run but when it was created; NotFoundError."""
 
     def record_logged(self, run: RunInfo, version_id: str) -> None:
-        """Record which run logged a version, and the run where it is not; the first one that says so stays; NotFoundError."""
+        """Record which run logged a version, and the run where it is not; the first one that says so stays; NotFoundError.
+
+        NotSupportedError where that is recorded when a commit begins (`NewVersion.run`), and was not.
+        """
 
     def record_use(self, run: RunInfo, version_id: str) -> None:
         """Record that a run used a version, and the run where it is not; nothing if it is recorded already; NotFoundError."""

@@ -8,16 +8,17 @@ first asked, so that a mount comes up without it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, TypeVar
 
-from artfs.errors import NotFoundError
+from artfs.errors import InvalidInputError, NotFoundError
 from artfs.model.names import version_index
 from artfs.registry import codec
 from artfs.registry.fallback import Fallback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from artfs.model.entry import JsonValue
     from artfs.model.names import ArtifactRef, CollectionRef, RunRef
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         VersionChange,
         VersionInfo,
     )
+    from artfs.registry.sweeps import Relied, Sweep
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,13 @@ class RememberedRegistry(Fallback):
             self._default_entity
             or self._read("default_entity", lambda registry: [registry.default_entity], codec.decode_names)[0]
         )
+
+    def seen(self) -> Iterator[Version]:
+        """Yield the versions that are remembered one by one. Asks nobody."""
+        for prefix in ("version ", "version_by_id "):
+            for text in self._memory.beginning(prefix).values():
+                with contextlib.suppress(InvalidInputError, KeyError, TypeError, ValueError):  # of another program
+                    yield codec.decode_version(text)
 
     # What exists ------------------------------------------------------------------------------------------------
 
@@ -120,6 +129,11 @@ class RememberedRegistry(Fallback):
         """Return a COMMITTED version by its id."""
         question = f"version_by_id {version_id}"
         return self._read(question, lambda registry: registry.version_by_id(version_id), codec.decode_version)
+
+    def version_of_commit(self, client_id: str) -> Version:
+        """Return the COMMITTED version that a commit has made."""
+        question = f"version_of_commit {client_id}"
+        return self._read(question, lambda registry: registry.version_of_commit(client_id), codec.decode_version)
 
     def versions(self, collection: CollectionRef) -> Sequence[Version]:
         """Return all COMMITTED versions of a collection."""
@@ -229,9 +243,15 @@ class RememberedRegistry(Fallback):
         """Give a new version its id and index as PENDING."""
         return self._write(lambda registry: registry.reserve(new))
 
-    def publish(self, client_id: str, manifest: ManifestFile, aliases: Sequence[str]) -> Version:
+    def publish(
+        self, client_id: str, manifest: ManifestFile, aliases: Sequence[str], relied: Relied | None = None
+    ) -> Version:
         """Make a reserved version COMMITTED."""
-        return self._write(lambda registry: registry.publish(client_id, manifest, aliases))
+        return self._write(lambda registry: registry.publish(client_id, manifest, aliases, relied))
+
+    def sweeps(self, after: int) -> Sequence[Sweep]:
+        """Return the next sweeps of the store; never out of memory."""
+        return self._write(lambda registry: registry.sweeps(after))
 
     def abandon(self, client_id: str) -> None:
         """Drop a PENDING reservation."""

@@ -16,7 +16,7 @@ from artfs.errors import ArtfsError, InvalidInputError, NotFoundError, Unreachab
 from artfs.model.entry import Entry
 from artfs.model.names import CollectionRef
 from artfs.model.paths import join, parse_entry_path
-from artfs.model.reference import ARTIFACT_SCHEME, FILE_SCHEME, redact, uri_scheme
+from artfs.model.reference import FILE_SCHEME, names_version, redact, uri_scheme
 from artfs.storage.resolver import MAX_OBJECTS
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Links:
 def _name_of(uri: str) -> str:
     """Return the name that a URI gives to the one file that it stands for."""
     scheme = uri_scheme(uri)
-    if scheme == ARTIFACT_SCHEME:  # its path is not escaped
+    if names_version(uri):  # its path is not escaped
         return uri.rstrip("/").rpartition("/")[2]
     path = urlsplit(uri).path
     return PurePosixPath(

@@ -92,6 +92,11 @@ class Credentials:
             self._read(until, self._token)
             return self._value() != refused.value
 
+    def forget(self) -> None:
+        """Read everything again when it is needed next. What was read stays hidden."""
+        with self._lock:
+            self._source = self._token = self._failure = self._renewed_at = None
+
     def hide(self, text: str) -> str:
         """Return a text without the credentials, if a server has put them into it."""
         for secret in list(self._secrets):

@@ -20,7 +20,7 @@ from artfs.wandb.connections import Connections, read_whole
 from artfs.wandb.download import MOST, Download
 from artfs.wandb.replies import NotAcceptedError, data_of
 from artfs.wandb.retry import Patience, RateLimit
-from artfs.wandb.upload import FileSpan, upload
+from artfs.wandb.upload import FileSpan, Uploads, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,6 +64,7 @@ class WandbSession:
         self._limit = RateLimit(clock)
         self._lock = threading.Lock()
         self._is_refused = False
+        self.uploads = Uploads()
 
     def __repr__(self) -> str:
         return f"<WandbSession of {self._base}>"
@@ -163,7 +164,13 @@ class WandbSession:
         PermissionDeniedError if the signature has expired, IntegrityError if the bytes are not what was announced, ConflictError,
         NotFoundError, UnreachableError.
         """
-        return upload(self._connections, self._patience, url, headers, data)
+        size = len(data) if isinstance(data, bytes) else data.end - data.start
+        with self.uploads.one(size):
+            return upload(self._connections, self._patience, url, headers, data)
+
+    def forget_credentials(self) -> None:
+        """Read the credentials again before the next question, whether or not those of now are accepted."""
+        self._credentials.forget()
 
     def close(self) -> None:
         """Give the connections back."""
@@ -173,6 +180,9 @@ class WandbSession:
 def _body(operation: Operation, variables: Mapping[str, Any], name: str) -> bytes:
     question = {"query": operation.text, "variables": dict(variables), "operationName": operation.name}
     try:
-        return json.dumps(question, allow_nan=False, separators=(",", ":")).encode()
+        return json.dumps(question, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError as error:  # half a surrogate pair, which JSON can escape and no server keeps
+        part = error.object[max(0, error.start - 20) : error.end]
+        raise InvalidInputError(f"{name}: {part!r} is not valid Unicode") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"{name}: a variable that is not JSON") from error

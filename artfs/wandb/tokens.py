@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from artfs.errors import UnreachableError
+from artfs.private import make_private
 from artfs.wandb.connections import read_whole
 from artfs.wandb.replies import FINAL, NotAcceptedError
 from artfs.wandb.retry import TryAgainError, retry_after
@@ -150,7 +151,7 @@ class AccessTokens:
     def _locked(self, until: float) -> Iterator[None]:
         """Hold the lock of the file; go on without it if it cannot be had in time."""
         try:
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._file.parent)
             descriptor = os.open(f"{self._file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:
             descriptor = -1

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artfs.errors import ChangedError, InvalidInputError
+from artfs.model.timings import Timings
 from artfs.wandb.base_url import origin, shown_url
 from artfs.wandb.connections import READ_TIMEOUT
 from artfs.wandb.retry import TryAgainError
 from artfs.wandb.storage_replies import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from artfs.wandb.connections import Connections
     from artfs.wandb.retry import Patience
@@ -39,6 +43,31 @@ class FileSpan:
     def __post_init__(self) -> None:
         if not 0 <= self.start <= self.end:
             raise InvalidInputError(f"a file has no bytes from {self.start} to {self.end}")
+
+
+class Uploads:
+    """What was sent to signed URLs: requests with all their tries, and their bytes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.timings = Timings()
+        self.failures = self.size = self.busy = self.busy_size = 0
+
+    @contextlib.contextmanager
+    def one(self, size: int) -> Iterator[None]:
+        """Count one request of so many bytes."""
+        began, done = time.perf_counter_ns(), False
+        with self._lock:
+            self.busy, self.busy_size = self.busy + 1, self.busy_size + size
+        try:
+            yield
+            done = True
+        finally:
+            with self._lock:
+                self.busy, self.busy_size = self.busy - 1, self.busy_size - size
+                self.size += size if done else 0
+                self.failures += not done
+                self.timings.add(time.perf_counter_ns() - began)
 
 
 class _Body:

@@ -40,7 +40,7 @@ class Shelf:
 
     def __init__(self, store, indexes):
         self.store, self.indexes = store, indexes
-        self.versions, self.asked, self.failure = {}, [], None
+        self.versions, self.asked, self.failure, self.commits = {}, [], None, {}
 
     def add(self, *entries, version_id=None):
         """Make a version of some entries; return its id."""
@@ -69,6 +69,9 @@ class Shelf:
             raise NotFoundError(f"there is no version with the id {version_id!r}")
         return self.versions[version_id]
 
+    def version_of_commit(self, client_id):
+        return self.version_by_id(self.commits.get(client_id, client_id))
+
     def open_index(self, version):
         manifest = version.manifest
         return self.indexes.open(manifest.digest, manifest.size, lambda: [bytes(self.store.blobs[manifest.digest])])
@@ -81,7 +84,7 @@ def shelf(store, tmp_path):
 
 @pytest.fixture
 def targets(shelf):
-    return Targets(shelf.version_by_id, shelf.open_index)
+    return Targets(shelf.version_by_id, shelf.version_of_commit, shelf.open_index)
 
 
 @pytest.fixture
@@ -101,9 +104,37 @@ def leading(path, version_id, target, **changes):
 
 def test_only_references_to_versions_lead_on(store):
     assert not leads_on(store.add("a", b"x"))
-    for ref, answer in (("s3://b/k", False), ("file:///x", False), ("wandb-client-artifact://6172/x", False),
+    for ref, answer in (("s3://b/k", False), ("file:///x", False), ("wandb-client-artifact://6172/x", True),
                         ("wandb-artifact:x", False), ("wandb-artifact://6172/x", True), ("Wandb-Artifact://6172/x", True)):  # fmt: skip
         assert leads_on(Entry(parse_entry_path("a"), "d", 1, ref=ref)) is answer
+
+
+def test_a_version_may_be_named_by_its_commit(store, shelf, targets):
+    content = store.add("a/b", b"content")
+    shelf.commits["Client-1"] = shelf.add(content)
+    for path in ("one", "two"):
+        found = targets.of(Entry(parse_entry_path(path), content.digest, 0, ref="wandb-client-artifact://Client-1/a/b"))
+        assert (found.path, found.digest, found.size, found.ref) == (path, content.digest, 7, None)
+    assert len(shelf.asked) == 1
+    assert [one.ref for one in targets.expand("wandb-client-artifact://Client-1/a")] == [
+        artifact_uri(shelf.commits["Client-1"], "a/b")
+    ]
+
+
+def test_the_latest_version_of_a_collection_is_looked_up_each_time(store, shelf, targets):
+    old, new = store.add("a", b"old"), store.add("a", b"newer")
+    for number, content in enumerate((old, new)):
+        shelf.commits["seq:latest"] = shelf.add(content)
+        ref = f"wandb-client-artifact://seq:latest/a{'/' * number}"
+        assert targets.of(Entry(parse_entry_path("x"), content.digest, 0, ref=ref)).size == content.size
+
+
+@pytest.mark.parametrize("uri", ["wandb-client-artifact:///a", "wandb-client-artifact://a b/c", "wandb-client-artifact://x:best/a",
+                                 "wandb-client-artifact://x/../a", "wandb-client-artifact://x", f"wandb-client-artifact://{'x' * 257}/a"])  # fmt: skip
+def test_a_name_of_a_commit_that_is_none_is_refused(store, shelf, targets, uri):
+    shelf.commits["x"] = shelf.add(store.add("a", b"x"))
+    with pytest.raises((InvalidInputError, NotFoundError)):
+        targets.of(Entry(parse_entry_path("y"), "digest", 0, ref=uri))
 
 
 def test_other_entries_are_what_they_are_and_cost_no_question(store, shelf, targets):

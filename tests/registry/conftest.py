@@ -1,12 +1,27 @@
 """The contract suite runs on every implementation of the port."""
 
 import time
+from pathlib import Path
 
 import pytest
 
 from artfs.registry.sql.registry import open_registry
 from tests.registry import processes
 from tests.registry.implementations import IMPLEMENTATIONS, Databases
+from tests.registry.wandb_differences import DIFFERENCES, RACES
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items):
+    """Expect what a W&B server cannot do to fail there, and only there."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if item.path.parent == HERE and callspec is not None and callspec.params.get("implementation") == "wandb":
+            if (reason := DIFFERENCES.get(item.originalname)) is not None:
+                item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+            elif (reason := RACES.get(item.originalname)) is not None:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True)

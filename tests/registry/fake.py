@@ -97,6 +97,14 @@ class FakeRegistry(FakeLineage):
                 raise NotFoundError(f"there is no version with the id {version_id!r}")
             return self._version(content.source, content.source_index)
 
+    def version_of_commit(self, client_id):
+        recordable(client_id)
+        with self._data.lock:
+            content = self._data.by_client.get(client_id)
+            if content is None:
+                raise NotFoundError(f"there is no version of the commit {client_id!r}")
+        return self.version_by_id(content.id)
+
     def versions(self, collection):
         with self._data.lock:
             return [self._version(collection, index) for index, _ in self._committed(self._collection(collection))]
@@ -237,7 +245,10 @@ class FakeRegistry(FakeLineage):
             found.members[index] = self._data.by_client[new.client_id] = self._data.by_id[content.id] = content
             return Reservation(content.id, index, existing=False, own=True)
 
-    def publish(self, client_id, manifest, aliases):
+    def sweeps(self, after):
+        return ()
+
+    def publish(self, client_id, manifest, aliases, relied=None):
         recordable(*aliases)
         with self._data.lock:
             content = self._data.by_client.get(client_id)

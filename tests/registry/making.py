@@ -3,7 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 from artfs.model.digest import Algorithm, Digest
+from artfs.model.entry import Entry
+from artfs.model.manifest import encode_manifest
 from artfs.model.names import CollectionRef
+from artfs.model.paths import parse_entry_path
 from artfs.registry.port import ManifestFile, NewVersion, RunInfo
 
 DATA = CollectionRef("me", "demo", "data")
@@ -11,8 +14,15 @@ OTHER = CollectionRef("me", "demo", "other")
 UNRECORDABLE = "half a pair: \ud800"
 
 
-def manifest(text="manifest"):
-    return ManifestFile(Digest.of(text.encode()), len(text))
+MANIFESTS: dict[Digest, bytes] = {}
+"""What `manifest` has made, for registries that want the manifest itself."""
+
+
+def manifest(text="manifest", size=3):
+    """Return a manifest of one reference of some bytes, which is named by a text."""
+    data = b"".join(encode_manifest([Entry(parse_entry_path(text), "etag", size, ref="ftp://host/file")]))
+    MANIFESTS[Digest.of(data)] = data
+    return ManifestFile(Digest.of(data), len(data))
 
 
 def new(client_id, digest=None, collection=DATA, kind=None, **more):
@@ -21,10 +31,16 @@ def new(client_id, digest=None, collection=DATA, kind=None, **more):
     return NewVersion(client_id=client_id, collection=collection, type=kind, digest=digest or client_id, **values)
 
 
-def commit(registry, client_id, *aliases, digest=None, collection=DATA, kind=None, **more):
-    """Reserve and publish."""
-    registry.reserve(new(client_id, digest, collection, kind, **more))
-    return registry.publish(client_id, manifest(client_id), aliases)
+def commit(registry, client_id, *aliases, digest=None, collection=DATA, kind=None, by=None, **more):
+    """Reserve and publish; ``by`` is the run that logs the version."""
+    if by is not None:
+        registry.record_run(by)
+        more["run"] = by.path
+    reservation = registry.reserve(new(client_id, digest, collection, kind, aliases=aliases, **more))
+    version = registry.publish(client_id, manifest(client_id), aliases)
+    if by is not None:
+        registry.record_logged(by, reservation.id)
+    return version
 
 
 def make_portfolio(registry, collection, versions):

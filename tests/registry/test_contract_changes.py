@@ -178,10 +178,15 @@ def test_what_a_directory_shows_has_a_time_of_change(registry, three):
 
 def test_a_description_is_replaced_and_can_be_taken_away(registry, three):
     others = [registry.version(DATA.at(name)) for name in ("v0", "v2")]
-    for text in ("first", "Größe", "", None):
+    for text in ("first", "Größe", None):
         registry.set_description(DATA.at("best"), text)
         assert registry.version(DATA.at("v1")).description == text
     assert [registry.version(DATA.at(name)) for name in ("v0", "v2")] == others
+
+
+def test_an_empty_description_is_one(registry, three):
+    registry.set_description(DATA.at("best"), "")
+    assert registry.version(DATA.at("best")).description == ""
 
 
 def test_metadata_are_replaced_as_a_whole(registry, three):
@@ -257,5 +262,13 @@ def test_a_version_is_deleted_everywhere(registry, three):
         registry.delete_version(DATA.at("v1"))
     registry.delete_version(DATA.at("v1"), delete_aliases=True)
     assert (registry.versions(OTHER), aliases(registry, OTHER)) == ([], {})
-    with pytest.raises(VersionDeletedError, match="me/demo/other:v0"):
+    with pytest.raises(NotFoundError, match="me/demo/other:v0"):
         registry.version(OTHER.at("v0"))
+
+
+def test_a_link_of_a_deleted_version_is_said_to_be_of_one(registry, three):
+    make_portfolio(registry, OTHER, [three[1]])
+    registry.delete_version(DATA.at("v1"), delete_aliases=True)
+    for ask in (registry.version, registry.unlink):
+        with pytest.raises(VersionDeletedError, match="me/demo/other:v0"):
+            ask(OTHER.at("v0"))

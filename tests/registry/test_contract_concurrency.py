@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from artfs.model.names import CollectionRef
 from tests.registry.making import DATA, aliases, commit, indices, manifest, new, run
@@ -32,12 +33,13 @@ def test_threads_of_one_client_never_share_an_index(registry):
     assert len(aliases(registry)) == THREADS + 1
 
 
-def test_clients_that_reserve_at_once_never_share_an_index(clients):
-    jobs = [
-        lambda client=client, name=name: [client.reserve(new(f"{name}-{number}")).index for number in range(5)]
-        for name, client in enumerate([clients() for _ in range(THREADS)])
-    ]
-    assert sorted(index for found in at_once(*jobs) for index in found) == list(range(5 * THREADS))
+def test_clients_that_reserve_at_once_never_share_an_index(clients, implementation):
+    def reserve(client, name):
+        return [client.reserve(new(f"{name}-{number}")).index for number in range(5)]
+
+    jobs = [partial(reserve, client, name) for name, client in enumerate([clients() for _ in range(THREADS)])]
+    found = sorted(index for indices in at_once(*jobs) for index in indices)
+    assert found == sorted(implementation.reserved(index) for index in range(5 * THREADS))
 
 
 def test_one_commit_from_several_threads_is_one_version(registry):

@@ -37,6 +37,28 @@ def test_what_is_pending_or_was_never_there_is_not_found_and_named(registry):
         assert not isinstance(caught.value, VersionDeletedError)
 
 
+def test_a_version_is_found_by_the_commit_that_made_it(registry):
+    first, second = commit(registry, "c1", "best"), commit(registry, "c2", collection=OTHER)
+    assert registry.version_of_commit("c1") == first
+    assert registry.version_of_commit("c2") == second
+
+
+def test_a_commit_that_has_made_no_version_is_named(registry):
+    registry.reserve(new("pending"))
+    for client_id in ("pending", "nobody", "nobody:latest", ""):
+        with pytest.raises(NotFoundError) as caught:
+            registry.version_of_commit(client_id)
+        assert not isinstance(caught.value, VersionDeletedError)
+
+
+def test_the_version_of_a_commit_may_have_been_deleted(registry):
+    commit(registry, "c1")
+    commit(registry, "c2")
+    registry.delete_version(DATA.at("v0"))
+    with pytest.raises(VersionDeletedError):
+        registry.version_of_commit("c1")
+
+
 def test_an_id_is_compared_as_it_is(registry):
     version = commit(registry, "c1")
     for version_id in (version.id.upper(), version.id[:-1], f"{version.id} ", "%"):

@@ -14,9 +14,8 @@ def test_a_run_makes_its_entity_and_project(registry):
 
 
 def test_a_run_is_recorded_once(registry):
-    version = commit(registry, "c1")
     first = run("r1")
-    registry.record_run(first)
+    version = commit(registry, "c1", by=first)
     registry.record_run(run("r1", name="another name", job_type="eval", hour=5))
     registry.record_logged(run("r1", name="a third name"), version.id)
     assert registry.logged_by(version.id) == first
@@ -70,9 +69,15 @@ def test_a_version_that_is_not_there_is_named_and_no_run_is_recorded(registry, r
     assert everything(registry) == before
 
 
+def test_the_run_of_a_commit_logged_its_version(registry):
+    version, other = commit(registry, "c1", by=run("r1")), commit(registry, "c2")
+    registry.record_logged(run("r2"), version.id)
+    assert registry.logged_by(version.id) == run("r1")
+    assert registry.logged_by(other.id) is None
+
+
 def test_lineage_outlives_a_deleted_version(registry):
-    version = commit(registry, "c1")
-    registry.record_logged(run("r1"), version.id)
+    version = commit(registry, "c1", by=run("r1"))
     registry.record_use(run("r2"), version.id)
     registry.delete_version(DATA.at("v0"), delete_aliases=True)
     assert registry.logged_by(version.id) == run("r1")

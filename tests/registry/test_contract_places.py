@@ -41,8 +41,8 @@ def test_what_one_client_makes_another_sees(clients):
     assert everything(first) == everything(second)
 
 
-def test_the_default_entity_exists_before_anything_was_made(registry):
-    assert registry.entities() == ["me"]
+def test_the_default_entity_exists_before_anything_was_made(registry, implementation):
+    assert registry.entities() == ["me", *implementation.entities]
     assert registry.projects("me") == []
 
 
@@ -54,8 +54,15 @@ def test_entities_are_sorted_with_the_default_entity_among_them(registry):
     assert registry.entities() == ["abe", "me", "zoe"]
 
 
-def test_projects_and_collections_are_sorted_and_belong_to_their_parents(registry):
-    registry.create_entity("you")
+@pytest.fixture
+def you(registry, implementation):
+    """The name of an entity that is there, beside the default one."""
+    if "you" not in implementation.entities:
+        registry.create_entity("you")
+    return "you"
+
+
+def test_projects_and_collections_are_sorted_and_belong_to_their_parents(registry, you):
     for project in ("z", "a", "m"):
         registry.create_project("me", project)
     registry.create_project("you", "a")
@@ -93,29 +100,29 @@ def test_a_new_collection_is_an_empty_sequence_without_a_type(registry):
 @pytest.mark.parametrize(
     ("ask", "named"),
     [
-        (lambda registry: registry.projects("you"), "'you'"),
-        (lambda registry: registry.collections("you", "demo"), "you/demo"),
+        (lambda registry: registry.projects("nobody"), "'nobody'"),
+        (lambda registry: registry.collections("nobody", "demo"), "nobody/demo"),
         (lambda registry: registry.collections("me", "demo"), "me/demo"),
         (lambda registry: registry.listing(DATA), "me/demo/data"),
         (lambda registry: registry.versions(DATA), "me/demo/data"),
         (lambda registry: registry.version(DATA.at("latest")), "me/demo/data"),
-        (lambda registry: registry.create_project("you", "demo"), "'you'"),
+        (lambda registry: registry.create_project("nobody", "demo"), "'nobody'"),
         (lambda registry: registry.create_collection(DATA), "me/demo"),
-        (lambda registry: registry.remove_entity("you"), "'you'"),
+        (lambda registry: registry.remove_entity("nobody"), "'nobody'"),
         (lambda registry: registry.remove_project("me", "demo"), "me/demo"),
-        (lambda registry: registry.remove_project("you", "demo"), "you/demo"),
+        (lambda registry: registry.remove_project("nobody", "demo"), "nobody/demo"),
         (lambda registry: registry.remove_collection(DATA), "me/demo/data"),
     ],
 )
 def test_what_does_not_exist_is_named(registry, ask, named):
+    before = everything(registry)
     with pytest.raises(NotFoundError) as caught:
         ask(registry)
     assert named in caught.value.message
-    assert registry.entities() == ["me"]
+    assert everything(registry) == before
 
 
-def test_making_what_is_there_is_refused_and_names_it(registry):
-    registry.create_entity("you")
+def test_making_what_is_there_is_refused_and_names_it(registry, you):
     registry.create_project("you", "p")
     collection = CollectionRef("you", "p", "c")
     registry.create_collection(collection)
@@ -132,8 +139,7 @@ def test_making_what_is_there_is_refused_and_names_it(registry):
     assert everything(registry) == before
 
 
-def test_what_holds_something_is_not_removed_and_is_named(registry):
-    registry.create_entity("you")
+def test_what_holds_something_is_not_removed_and_is_named(registry, you):
     registry.create_project("you", "p")
     with pytest.raises(NotEmptyError, match="'you'"):
         registry.remove_entity("you")
@@ -148,6 +154,16 @@ def test_a_project_with_runs_is_not_removed(registry):
     with pytest.raises(NotEmptyError, match="me/p"):
         registry.remove_project("me", "p")
     assert registry.projects("me") == ["p"]
+
+
+def test_an_empty_collection_is_removed_and_can_be_made_again(registry):
+    registry.create_project("me", "p")
+    collection = CollectionRef("me", "p", "c")
+    for _ in range(2):
+        registry.create_collection(collection)
+        assert registry.collections("me", "p") == ["c"]
+        registry.remove_collection(collection)
+        assert registry.collections("me", "p") == []
 
 
 def test_what_is_empty_is_removed_and_can_be_made_again(registry):

@@ -63,8 +63,7 @@ def test_a_change_replaces_all_but_when_a_run_was_created(registry):
 
 
 def test_a_change_is_seen_wherever_the_run_is(registry):
-    version = commit(registry, "c1")
-    registry.record_logged(run("r1"), version.id)
+    version = commit(registry, "c1", by=run("r1"))
     registry.record_use(run("r1"), version.id)
     registry.change_run(DONE)
     assert registry.logged_by(version.id) == DONE
@@ -82,7 +81,7 @@ def test_a_change_is_of_one_run(registry):
 
 def test_recording_a_run_again_does_not_change_it(registry):
     registry.record_run(DONE)
-    version = commit(registry, "c1")
+    version = commit(registry, "c1", by=run("r1"))
     registry.record_run(run("r1"))
     registry.record_logged(run("r1"), version.id)
     registry.record_use(run("r1"), version.id)
@@ -157,11 +156,10 @@ def test_a_project_with_runs_is_not_removed(registry):
 
 
 def test_what_a_run_logged_comes_oldest_first_with_its_aliases_and_tags(registry):
-    first, second = commit(registry, "c1", "a", "b", collection=OTHER), commit(registry, "c2", "best")
-    third = commit(registry, "c3", collection=OTHER)
-    for version in (third, first, second):
-        registry.record_logged(run("r1"), version.id)
-    registry.record_logged(run("r2"), commit(registry, "c4").id)
+    first = commit(registry, "c1", "a", "b", collection=OTHER, by=run("r1"))
+    second = commit(registry, "c2", "best", by=run("r1"))
+    third = commit(registry, "c3", collection=OTHER, by=run("r1"))
+    commit(registry, "c4", by=run("r2"))
     assert names(registry.logged(R1)) == ["other:v0", "data:v0", "other:v1"]
     assert registry.logged(R1) == [registry.version_by_id(version.id) for version in (first, second, third)]
     assert [version.aliases for version in registry.logged(R1)] == [("a", "b"), ("best",), ("latest",)]
@@ -181,8 +179,16 @@ def test_a_run_that_logged_and_used_nothing(registry):
     assert (registry.logged(R1), registry.used(R1)) == ([], [])
 
 
+def test_versions_that_were_recorded_in_another_order_come_oldest_first(registry):
+    versions = [commit(registry, f"c{number}") for number in range(3)]
+    for number in (2, 0, 1):
+        registry.record_logged(run("r1"), versions[number].id)
+    assert names(registry.logged(R1)) == ["data:v0", "data:v1", "data:v2"]
+
+
 def test_only_committed_versions_are_shown(registry):
-    reservation = registry.reserve(new("c1"))
+    registry.record_run(run("r1"))
+    reservation = registry.reserve(new("c1", run=run("r1").path))
     registry.record_logged(run("r1"), reservation.id)
     registry.record_use(run("r1"), reservation.id)
     assert (registry.logged(R1), registry.used(R1)) == ([], [])
@@ -193,9 +199,8 @@ def test_only_committed_versions_are_shown(registry):
 
 
 def test_a_version_that_is_linked_too_is_shown_once_where_it_was_logged(registry):
-    version = commit(registry, "c1")
+    version = commit(registry, "c1", by=run("r1"))
     make_portfolio(registry, OTHER, [version])
-    registry.record_logged(run("r1"), version.id)
     registry.record_use(run("r1"), version.id)
     assert names(registry.logged(R1)) == names(registry.used(R1)) == ["data:v0"]
     assert registry.logged(R1)[0].aliases == ("latest",)

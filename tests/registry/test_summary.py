@@ -35,7 +35,7 @@ def test_the_summary_says_everything_that_a_registry_knows_as_json():
         "updated_at": version.updated_at.isoformat(),
         "logged_by": "me/demo/r1",
         "used_by": ["me/demo/r2", "me/demo/r3"],
-        "manifest": {"digest": manifest("c1").digest.base64, "size": 2},
+        "manifest": {"digest": manifest("c1").digest.base64, "size": manifest("c1").size},
     }
 
 

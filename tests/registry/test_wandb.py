@@ -1,13 +1,19 @@
 """A W&B server as the registry: what it shows, how little it is asked, and what it refuses."""
 
+import json
+from dataclasses import replace
+from datetime import datetime
+
 import pytest
 
 from artfs.errors import (
     BusyError,
     ConflictError,
     ExistsError,
+    IntegrityError,
     InvalidInputError,
     NotFoundError,
+    NotSupportedError,
     PermissionDeniedError,
     VersionDeletedError,
 )
@@ -16,6 +22,7 @@ from artfs.model.names import CollectionRef, RunRef
 from artfs.registry.port import CollectionKind, RunState, State, VersionChange
 from artfs.registry.wandb.registry import WandbRegistry
 from artfs.wandb.session import WandbSession
+from tests.registry.making import new
 from tests.registry.making import run as make_run
 from tests.wandb_server.faults import GraphQLError
 from tests.wandb_server.fixtures import wandb_server  # noqa: F401 - a fixture
@@ -46,6 +53,14 @@ def filled(server, registry):
     server.log_artifact("me", "demo", "net", "model", files={"w": b"3"})
     server.forget()
     return registry
+
+
+def test_the_latest_version_of_a_collection_by_the_id_of_the_sdk(server, filled):
+    server.state.client_ids["sequence"] = server.artifact("me/demo/data:v0").sequence.id
+    assert filled.version_of_commit("sequence:latest") == filled.version(DATA.at("latest"))
+    for client_id in ("sequence", "sequence:best", "nobody:latest"):
+        with pytest.raises(NotFoundError):
+            filled.version_of_commit(client_id)
 
 
 # Looking ----------------------------------------------------------------------------------------------------------
@@ -234,6 +249,91 @@ def test_runs(server, filled):
     assert filled.logged_by(version.id) is None
     with pytest.raises(NotFoundError):
         filled.run(RunRef("me", "demo", "r2"))
+
+
+def test_what_the_sdk_keeps_in_the_configuration_of_a_run_stays(server, filled):
+    theirs = server.run("me", "demo", "r1")
+    theirs.config = json.dumps({"_wandb": {"value": {"cli_version": "0.31.0"}}, "lr": {"desc": None, "value": 0.1}})
+    theirs.commit = "abc"
+    found = filled.run(RunRef("me", "demo", "r1"))
+    assert (dict(found.config), dict(found.metadata), found.exit_code) == (
+        {"lr": 0.1},
+        {"git": {"commit": "abc"}},
+        None,
+    )
+    filled.change_run(replace(found, config={"lr": 0.2}, exit_code=3, metadata={"host": "h"}))
+    changed = filled.run(found.ref)
+    assert (dict(changed.config), changed.exit_code, dict(changed.metadata)) == ({"lr": 0.2}, 3, {"host": "h"})
+    assert changed.created_at == found.created_at
+    assert json.loads(theirs.config)["_wandb"]["value"]["cli_version"] == "0.31.0"
+
+
+@pytest.mark.parametrize("own", ["text", {"created_at": "never", "finished_at": 7, "exit_code": "x", "metadata": [1]}])
+def test_what_cannot_be_of_a_run_is_left_out(server, filled, own):
+    theirs = server.run("me", "demo", "r1")
+    theirs.config = json.dumps({"_wandb": {"value": {"artfs": own}}, "lr": {"value": 0.1}})
+    found = filled.run(RunRef("me", "demo", "r1"))
+    assert (dict(found.config), found.exit_code, dict(found.metadata)) == ({"lr": 0.1}, None, {})
+    assert found.created_at == datetime.fromisoformat(theirs.created_at)
+
+
+def test_a_configuration_does_not_replace_what_is_w_and_bs_own(filled):
+    with pytest.raises(InvalidInputError, match="'_wandb'"):
+        filled.record_run(make_run("r1", config={"_wandb": {}}))
+
+
+def test_who_logged_a_version_is_not_recorded_afterwards_and_that_is_said(filled):
+    with pytest.raises(NotSupportedError, match="when a commit begins"):
+        filled.record_logged(make_run("r1"), filled.version(DATA.at("v0")).id)
+    assert list(filled.runs("me", "demo")) == []
+
+
+def test_metadata_that_others_recorded_by_other_rules_are_read(server, filled):
+    many = {str(number): number for number in range(150)}
+    for text, expected in (
+        (json.dumps(many), many),
+        ('{"a": NaN, "b": [-Infinity]}', {"a": None, "b": [None]}),
+        ("null", {}),
+        ("", {}),
+    ):
+        server.artifact("me/demo/data:v0").metadata = text
+        assert filled.version(DATA.at("v0")).metadata == expected
+    for text in ("[1]", "{", "7"):
+        server.artifact("me/demo/data:v0").metadata = text
+        with pytest.raises(IntegrityError):
+            filled.version(DATA.at("v0"))
+
+
+def test_what_a_sequence_has_no_more_is_deleted_and_what_it_never_had_is_not(server, filled):
+    server.delete(server.artifact("me/demo/data:v0"))
+    with pytest.raises(VersionDeletedError):
+        filled.version(DATA.at("v0"))
+    with pytest.raises(NotFoundError) as caught:
+        filled.version(DATA.at("v2"))
+    assert not isinstance(caught.value, VersionDeletedError)
+
+
+def test_a_description_of_a_collection_that_the_server_does_not_know_yet_comes_with_the_first_link(server, filled):
+    ref = CollectionRef("me", "demo", "picked")
+    filled.create_collection(ref)
+    filled.set_collection_description(ref, "what it is")
+    assert filled.collection_info(ref).description == "what it is"
+    filled.link(filled.version(DATA.at("v0")).id, ref, [])
+    assert server.state.project("me", "demo").collections["picked"].description == "what it is"
+
+
+def test_a_description_that_could_not_be_told_is_told_when_the_commit_goes_on(server, registry):
+    registry.create_project("me", "demo")
+    registry.create_collection(DATA)
+    registry.set_collection_description(DATA, "what it is")
+    wanted = new("c1", "0" * 32)
+    with (
+        server.injected(GraphQLError(message="not allowed"), operation="UpdateSequence"),
+        pytest.raises(PermissionDeniedError),
+    ):
+        registry.reserve(wanted)
+    assert registry.reserve(wanted).own
+    assert registry.collection_info(DATA).description == "what it is"
 
 
 def test_places(server, registry):

@@ -58,6 +58,18 @@ def test_a_key_is_sent_as_basic_and_read_when_it_is_needed(connect, server, home
     assert [request.authorization for request in server.requests] == [basic(KEY)] * 2
 
 
+def test_a_key_that_is_accepted_is_read_again_once_it_was_forgotten_and_stays_hidden(connect, server, home):
+    environ = {"WANDB_API_KEY": KEY}
+    session = connect(server.url, environ=environ)
+    server.default = viewer()
+    ask(session)
+    environ["WANDB_API_KEY"] = OTHER_KEY
+    session.forget_credentials()
+    ask(session)
+    assert [request.authorization for request in server.requests] == [basic(KEY), basic(OTHER_KEY)]
+    assert session._credentials.hide(f"{KEY} {OTHER_KEY}") == "*** ***"
+
+
 def test_a_jwt_as_key_is_sent_as_basic(connect, server, home):
     server.default = viewer()
     ask(connect(server.url, environ={"WANDB_API_KEY": JWT}))

@@ -50,6 +50,17 @@ def test_bytes_are_put_with_the_headers_of_the_server_and_a_length(session, serv
     assert request.authorization is None
 
 
+def test_what_was_sent_is_counted_and_what_was_refused_is_a_failure(session, server, file):
+    server.script += [OK, OK, Reply(403, b"<Error><Code>AccessDenied</Code></Error>")]
+    session.put(server.url + SIGNED, [], CONTENT)
+    session.put(server.url + SIGNED, [], FileSpan(file, 10, 30))
+    with pytest.raises(PermissionDeniedError):
+        session.put(server.url + SIGNED, [], b"refused")
+    uploads = session.uploads
+    assert (uploads.timings.count, uploads.failures, uploads.size) == (3, 1, len(CONTENT) + 20)
+    assert (uploads.busy, uploads.busy_size) == (0, 0)
+
+
 @pytest.mark.parametrize("form", ["bytes", "file"])
 def test_an_empty_file_has_a_length_too(session, server, file, form):
     server.script += [Reply(204)]

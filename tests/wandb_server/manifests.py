@@ -88,7 +88,7 @@ def commit(state: State, artifact: Artifact) -> None:
     last = uploaded[-1]
     entries, layout = _parsed(state, last)
     if last.type == "FULL":
-        if digest_of(entries, artifact.digest_algorithm) != artifact.digest:
+        if state.verify_digests and digest_of(entries, artifact.digest_algorithm) != artifact.digest:
             raise RefusalError(f"the manifest does not have the artifact's digest {artifact.digest}")
     else:
         merged = _base_entries(state, last)

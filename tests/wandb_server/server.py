@@ -34,7 +34,7 @@ class WandbServer(FaultList, Making):
 
     ``features``: which the server has; ``fallback``: "redirect" or "bytes"; ``signer.lifetime``: seconds of a URL;
     ``state.dedup``: "sequence" or "latest"; ``state.verify_multipart``: whether joined parts are hashed as a whole;
-    ``key``: the API key it takes.
+    ``state.verify_digests``: whether a version has the digest of its manifest; ``key``: the API key it takes.
     """
 
     def __init__(self, directory, *, max_page_size: int = MAX_PAGE_SIZE, default_page_size: int | None = None) -> None:

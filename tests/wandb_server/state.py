@@ -33,7 +33,10 @@ REGISTRY = "wandb-registry-"
 
 
 class State:
-    """Entities by name, everything with an id by id, and which bytes an entity has."""
+    """Entities by name, everything with an id by id, and which bytes an entity has.
+
+    What is in a collection, and which aliases it has, changes its time (inferred); that of a version only its own values change.
+    """
 
     def __init__(self, directory) -> None:
         self.lock = threading.RLock()
@@ -46,6 +49,7 @@ class State:
         self.promised: dict[str, tuple[str, list[str], str]] = {}  # key -> entity, digests, birth artifact id
         self.dedup = "sequence"
         self.verify_multipart = True
+        self.verify_digests = True
         self.viewer = self.add(User("me", "me"))
         self.add_entity("me", user=self.viewer)
 
@@ -160,6 +164,7 @@ class State:
         collection.by_artifact[artifact.id] = member
         collection.by_digest[artifact.digest] = member
         artifact.memberships.append(member)
+        collection.touch()
         return member
 
     def set_aliases(self, member: Membership, names: Iterable[str]) -> None:
@@ -180,7 +185,7 @@ class State:
                 if old is not None:
                     del old.membership.named[name]
                 member.collection.aliases[name] = member.named[name] = self.add(Alias(name, member))
-        member.collection.touch()
+                member.collection.touch()
 
     def remove_aliases(self, member: Membership, names: Iterable[str]) -> None:
         for name in list(names):
@@ -190,6 +195,7 @@ class State:
             if alias is None or alias.membership is not member:
                 raise RefusalError(f"alias {name!r} is not one of this artifact")
             del member.collection.aliases[name], member.named[name]
+            member.collection.touch()
 
     def set_tags(self, tags: dict[str, Tag], add=(), remove=()) -> list[Tag]:
         for name in add:
@@ -234,6 +240,7 @@ class State:
             del collection.by_digest[member.artifact.digest]
         if member in member.artifact.memberships:
             member.artifact.memberships.remove(member)
+        collection.touch()
 
     def delete(self, artifact: Artifact) -> None:
         """Delete a version, and its links (inferred). The bytes stay for those that share them."""

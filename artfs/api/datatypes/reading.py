@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artfs.api.datatypes.values import type_map
-from artfs.errors import NotFoundError
-from artfs.model.reference import ARTIFACT_SCHEME, parse_artifact_uri, uri_scheme
+from artfs.model.reference import names_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +29,7 @@ def read(artifact: Artifact, name: str) -> Any:
     if found is None:
         return None
     entry, kind = found
-    if entry.ref is not None and uri_scheme(entry.ref) == ARTIFACT_SCHEME:
+    if entry.ref is not None and names_version(entry.ref):
         return _read_elsewhere(artifact, entry.ref)
     with Path(entry.download()).open(encoding="utf-8") as file:
         value = json.load(file, object_hook=_repaired)
@@ -55,11 +54,8 @@ def _find(manifest: ArtifactManifest, name: str) -> tuple[ArtifactManifestEntry,
 
 
 def _read_elsewhere(artifact: Artifact, ref: str) -> Any:
-    version_id, path = parse_artifact_uri(ref)
-    other = artifact.from_id(version_id, artifact.client)
-    if other is None:
-        raise NotFoundError(f"the artifact that {ref} refers to does not exist any more")
-    return other.get(path)
+    version, path = artifact.client.services.targets.version(ref)
+    return artifact.of_version(artifact.client, version).get(path)
 
 
 def _repaired(value: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from artfs.registry.sql.schema import (
     repeats,
     versions,
 )
+from artfs.registry.sql.sweeping import last_over, require_kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,16 +32,17 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
     from artfs.registry.port import ManifestFile, NewVersion
+    from artfs.registry.sweeps import Relied
 
 DEFAULT_TYPE = "dataset"
 
 
 def reserve(connection: Connection, new: NewVersion) -> Reservation:
     """Give a commit its version. See the port."""
-    known = _by_client(connection, new.client_id)
+    known = by_client(connection, new.client_id)
     if known is not None:
         published, own = known.state != State.PENDING.value, known.client_id == new.client_id
-        return Reservation(known.version_id, known.version_index, existing=published, own=own)
+        return Reservation(known.version_id, known.version_index, existing=published, own=own, seen=known.sweeps_seen)
     collection = ensure_collection(connection, new.collection)
     if collection.kind != CollectionKind.SEQUENCE.value:
         raise InvalidInputError(f"{new.collection} is a portfolio: versions are linked there, not logged")
@@ -51,7 +53,7 @@ def reserve(connection: Connection, new: NewVersion) -> Reservation:
     query = select(func.max(memberships.c.version_index)).where(memberships.c.collection_id == collection.id)
     highest = connection.scalar(query)
     index = 0 if highest is None else highest + 1
-    version_id, time = uuid.uuid4().hex, now()
+    version_id, time, seen = uuid.uuid4().hex, now(), last_over(connection)
     row = {
         "id": version_id,
         "client_id": new.client_id,
@@ -65,11 +67,12 @@ def reserve(connection: Connection, new: NewVersion) -> Reservation:
         "metadata": encode_metadata(new.metadata),
         "created_at": time,
         "updated_at": time,
+        "sweeps_seen": seen,
     }
     connection.execute(insert(versions).values(row))
     member = {"collection_id": collection.id, "version_id": version_id, "version_index": index, "is_source": 1}
     connection.execute(insert(memberships).values(member))
-    return Reservation(version_id, index, existing=False, own=True)
+    return Reservation(version_id, index, existing=False, own=True, seen=seen)
 
 
 def _settle_type(connection: Connection, collection: Row[Any], new: NewVersion) -> None:
@@ -83,9 +86,11 @@ def _settle_type(connection: Connection, collection: Row[Any], new: NewVersion) 
         )
 
 
-def publish(connection: Connection, client_id: str, manifest: ManifestFile, names: Iterable[str]) -> int:
+def publish(
+    connection: Connection, client_id: str, manifest: ManifestFile, names: Iterable[str], relied: Relied | None = None
+) -> int:
     """Make a reserved version COMMITTED and move its aliases; return its membership. See the port."""
-    reserved = _by_client(connection, client_id)
+    reserved = by_client(connection, client_id)
     if reserved is None:
         raise NotFoundError(f"commit {client_id} has no reservation")
     membership_id, collection_id = reserved.membership_id, reserved.collection_id
@@ -97,6 +102,8 @@ def publish(connection: Connection, client_id: str, manifest: ManifestFile, name
             membership_id = latest.membership_id
             connection.execute(insert(repeats).values(client_id=client_id, membership_id=membership_id))
         else:
+            if relied is not None:
+                require_kept(connection, relied)
             time = now()
             values = {"manifest_id": _manifest_id(connection, manifest), "state": State.COMMITTED.value,
                       "created_at": time, "updated_at": time}  # fmt: skip
@@ -107,7 +114,7 @@ def publish(connection: Connection, client_id: str, manifest: ManifestFile, name
 
 def abandon(connection: Connection, client_id: str) -> None:
     """Drop a PENDING version; a collection that never had another one has no type again."""
-    reserved = _by_client(connection, client_id)
+    reserved = by_client(connection, client_id)
     if reserved is None or reserved.state != State.PENDING.value:
         return
     connection.execute(delete(versions).where(versions.c.id == reserved.version_id))
@@ -133,7 +140,7 @@ def touch(connection: Connection, collection_id: int) -> None:
     connection.execute(update(collections).where(collections.c.id == collection_id).values(updated_at=now()))
 
 
-def _by_client(connection: Connection, client_id: str) -> Row[*tuple[Any, ...]] | None:
+def by_client(connection: Connection, client_id: str) -> Row[*tuple[Any, ...]] | None:
     """Return the version that a commit has reserved, or has found published instead."""
     query = (
         select(
@@ -144,6 +151,7 @@ def _by_client(connection: Connection, client_id: str) -> Row[*tuple[Any, ...]] 
             versions.c.client_id,
             versions.c.state,
             versions.c.digest,
+            versions.c.sweeps_seen,
         )
         .select_from(memberships)
         .join(versions)

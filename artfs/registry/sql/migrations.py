@@ -56,7 +56,16 @@ def _add_runs_and_links(connection: Connection) -> None:
     connection.execute(text(_LINKS_OF_3))
 
 
-STEPS: Sequence[Callable[[Connection], None]] = (_create, _add_repeats, _add_runs_and_links)
+def _add_sweeps(connection: Connection) -> None:
+    """Add what is recorded of removals from the store. From here on, programs are refused that commit without looking at it."""
+    present = {column["name"] for column in inspect(connection).get_columns("versions")}
+    if "sweeps_seen" not in present:
+        connection.execute(text("ALTER TABLE versions ADD COLUMN sweeps_seen BIGINT DEFAULT '0' NOT NULL"))
+    for table in (schema.sweeps, schema.condemned, schema.collector):
+        table.create(connection, checkfirst=True)
+
+
+STEPS: Sequence[Callable[[Connection], None]] = (_create, _add_repeats, _add_runs_and_links, _add_sweeps)
 
 
 def is_current(connection: Connection, where: str) -> bool:

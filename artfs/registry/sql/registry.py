@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, select, update
 
 from artfs.errors import BusyError, ExistsError, NotEmptyError, NotFoundError
 from artfs.registry.port import State
-from artfs.registry.sql import changes, commits, lineage, links, listings, rows
+from artfs.registry.sql import changes, commits, lineage, links, listings, rows, sweeping
 from artfs.registry.sql.engine import Database
 from artfs.registry.sql.migrations import is_current, migrate
 from artfs.registry.sql.schema import aliases, collections, entities, memberships, projects, runs, versions
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         VersionChange,
         VersionInfo,
     )
+    from artfs.registry.sweeps import Relied, Sweep
 
 
 class SqlRegistry:
@@ -108,6 +109,14 @@ class SqlRegistry:
         """Return a COMMITTED version by its id."""
         with self._database.reading() as connection:
             return load_version(connection, rows.find_source(connection, version_id))
+
+    def version_of_commit(self, client_id: str) -> Version:
+        """Return the COMMITTED version that a commit has made."""
+        with self._database.reading() as connection:
+            made = commits.by_client(connection, client_id)
+            if made is None or made.state == State.PENDING.value:
+                raise NotFoundError(f"there is no version of the commit {client_id!r}")
+            return load_version(connection, rows.find_source(connection, made.version_id))
 
     def versions(self, collection: CollectionRef) -> Sequence[Version]:
         """Return all COMMITTED versions of a collection."""
@@ -205,10 +214,17 @@ class SqlRegistry:
         with self._database.writing() as connection:
             return commits.reserve(connection, new)
 
-    def publish(self, client_id: str, manifest: ManifestFile, aliases: Sequence[str]) -> Version:
+    def publish(
+        self, client_id: str, manifest: ManifestFile, aliases: Sequence[str], relied: Relied | None = None
+    ) -> Version:
         """Make a reserved version COMMITTED and move its aliases."""
         with self._database.writing() as connection:
-            return load_version(connection, commits.publish(connection, client_id, manifest, aliases))
+            return load_version(connection, commits.publish(connection, client_id, manifest, aliases, relied))
+
+    def sweeps(self, after: int) -> Sequence[Sweep]:
+        """Return the next sweeps of the store."""
+        with self._database.reading() as connection:
+            return sweeping.next_sweeps(connection, after)
 
     def abandon(self, client_id: str) -> None:
         """Drop a PENDING reservation."""

@@ -86,6 +86,7 @@ versions = Table(
     Column("created_at", Text, nullable=False),  # when it was published; never changes then
     Column("updated_at", Text, nullable=False),
     Column("ttl_seconds", BigInteger),  # NULL: it is kept
+    Column("sweeps_seen", BigInteger, nullable=False, server_default="0"),  # while PENDING: see artfs.registry.sweeps
 )
 
 # Commits that found their content published by another one meanwhile: what they return whenever they are repeated.
@@ -163,6 +164,32 @@ used = Table(
     Column("version_id", ForeignKey("versions.id", ondelete="CASCADE"), primary_key=True),
     Column("run", ForeignKey("runs.id"), primary_key=True, index=True),
     Column("used_at", Text, nullable=False),
+)
+
+# Removals from the store, in the order in which they were begun. The last row stays, so that no number is used again.
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("owner", Text, nullable=False),  # who removes
+    Column("is_over", Integer, nullable=False),  # 1: nothing more is removed
+)
+
+# What they remove, as long as a commit under way may have to know.
+condemned = Table(
+    "condemned",
+    metadata,
+    Column("sweep", ForeignKey("sweeps.number", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),  # algorithm/hex digits
+)
+
+# At most one row: who collects garbage.
+collector = Table(
+    "collector",
+    metadata,
+    Column("only", Integer, primary_key=True),  # always 1
+    Column("owner", Text, nullable=False),
+    Column("beats", BigInteger, nullable=False),  # grows while it is at work
 )
 
 Index("versions_by_digest", versions.c.digest)

@@ -17,6 +17,7 @@ from sqlalchemy import URL, create_engine, event
 
 from artfs.errors import ArtfsError, IntegrityError, InvalidInputError, NoSpaceError, UnreachableError
 from artfs.model.reference import redact
+from artfs.private import make_closed
 from artfs.sqlite import Connection
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _SQLITE = re.compile(r"sqlite:///(/[^?]+)", re.DOTALL)
 def sqlite_engine(url: str) -> Engine:
     """Open the database of a ``sqlite:////path`` URL, making it if it is not there."""
     path = sqlite_path(url)
-    _make_private(path)
+    _make_closed(path)
     engine = create_engine(
         URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_TIMEOUT, "factory": Connection}
     )
@@ -61,10 +62,10 @@ def sqlite_path(url: str) -> Path:
     return Path(path)
 
 
-def _make_private(path: Path) -> None:
+def _make_closed(path: Path) -> None:
     """Make the file if it is missing, for this user alone."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_closed(path.parent)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise UnreachableError(f"the registry {path} cannot be opened: {error.strerror}") from error

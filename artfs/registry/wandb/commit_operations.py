@@ -10,6 +10,10 @@ CLIENT_ID = Operation(
     "ClientIDMapping",
     "query ClientIDMapping($clientID: ID!) { clientIDMapping(clientID: $clientID) { serverID } }",
 )
+COLLECTION = Operation(
+    "CollectionById",
+    "query CollectionById($id: ID!) { artifactCollection(id: $id) { name project { name entity { name } } } }",
+)
 MADE = Operation("Made", f"query Made($id: ID!) {{ artifact(id: $id) {{ {_MADE} }} }}")
 CREATE = Operation(
     "CreateArtifact",

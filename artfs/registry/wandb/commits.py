@@ -7,18 +7,16 @@ has it, and has moved the aliases there. It gives the index with the publication
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from typing import TYPE_CHECKING
 
 from artfs.errors import ArtfsError, InvalidInputError, NotFoundError, UnreachableError, VersionDeletedError
 from artfs.model.digest import Algorithm, Digest
-from artfs.model.metadata import parse_metadata
 from artfs.model.names import LATEST
 from artfs.model.runs import run_or_none
 from artfs.registry.port import Reservation, State
-from artfs.registry.wandb import commit_operations, operations, parse
+from artfs.registry.wandb import commit_operations, operations, parse, recordable
 from artfs.registry.wandb.changes import Changes
 from artfs.registry.wandb.runs import Runs
 
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from artfs.registry.port import ManifestFile, NewVersion, Version
+    from artfs.registry.sweeps import Relied, Sweep
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +44,23 @@ class Commits(Changes, Runs):
                 f"versions for a W&B server are made with MD5 digests, not {new.algorithm.name}",
                 hint="leave out the setting 'algorithm', or set ARTFS_ALGORITHM=MD5",
             )
+        recordable.check_collection(new.collection)
+        recordable.check("the type", new.type)
+        recordable.check("the digest", new.digest)
+        recordable.check("the description", new.description)
+        recordable.check("the alias", *new.aliases)
+        recordable.check("the size", new.size, new.file_count)
+        metadata = recordable.encode("metadata", new.metadata) if new.metadata else None
         own = self._of_commit(new.client_id)
         if own is not None:
             if own["state"] == State.DELETED.value:
                 raise VersionDeletedError(f"the version that this commit has made in {new.collection} was deleted")
             self._note(new.client_id, own)
+            self._settle(new.collection)
             return _reservation(own, own=True)
-        made = self._create(new, self._settled_type(new))
+        made = self._create(new, self._settled_type(new), metadata)
         self._note(new.client_id, made)
+        self._settle(new.collection)
         return _reservation(made, own=made["state"] != State.COMMITTED.value)
 
     def _note(self, client_id: str, made: parse.Node) -> None:
@@ -61,14 +69,31 @@ class Commits(Changes, Runs):
 
     def _of_commit(self, client_id: str) -> parse.Node | None:
         """Return the artifact that a commit has made, or was answered with."""
+        server_id = self._server_id(client_id)
+        if server_id is None:
+            return None
+        made = self._session.ask(commit_operations.MADE, {"id": server_id}).get("artifact")
+        return _checked(made) if isinstance(made, dict) else None
+
+    def _server_id(self, client_id: str) -> str | None:
+        """Return the id that the server has given to what a client has made."""
         try:
             found = self._session.ask(commit_operations.CLIENT_ID, {"clientID": client_id}).get("clientIDMapping")
         except NotFoundError:
             return None
-        if not isinstance(found, dict):
-            return None
-        made = self._session.ask(commit_operations.MADE, {"id": parse.field(found, "serverID", str)}).get("artifact")
-        return _checked(made) if isinstance(made, dict) else None
+        return str(parse.field(found, "serverID", str)) if isinstance(found, dict) else None
+
+    def version_of_commit(self, client_id: str) -> Version:
+        """Return the COMMITTED version that a commit has made, or the latest one of a collection."""
+        made, _, alias = client_id.partition(":")
+        server_id = self._server_id(made)
+        if server_id is not None and not alias:
+            return self.version_by_id(server_id)
+        if server_id is not None and alias == LATEST:
+            found = self._session.ask(commit_operations.COLLECTION, {"id": server_id}).get("artifactCollection")
+            if isinstance(found, dict):
+                return self.version(parse.place(found).at(LATEST))
+        raise NotFoundError(f"there is no version of the commit {client_id!r}")
 
     def _settled_type(self, new: NewVersion) -> str:
         """Return the type of the new version; make its project if it is missing. InvalidInputError."""
@@ -89,7 +114,7 @@ class Commits(Changes, Runs):
             )
         return kind
 
-    def _create(self, new: NewVersion, kind: str) -> parse.Node:
+    def _create(self, new: NewVersion, kind: str, metadata: str | None) -> parse.Node:
         collection = new.collection
         wanted = {
             "entityName": collection.entity,
@@ -100,7 +125,7 @@ class Commits(Changes, Runs):
             "digest": new.digest,
             "digestAlgorithm": "MANIFEST_MD5",
             "description": new.description,
-            "metadata": json.dumps(parse_metadata(dict(new.metadata)), allow_nan=False) if new.metadata else None,
+            "metadata": metadata,
             "aliases": [
                 {"alias": name, "artifactCollectionName": collection.collection}
                 for name in dict.fromkeys((*new.aliases, LATEST))
@@ -122,15 +147,22 @@ class Commits(Changes, Runs):
         except NotFoundError:
             return None
 
-    def publish(self, client_id: str, manifest: ManifestFile, aliases: Sequence[str]) -> Version:
+    def publish(
+        self,
+        client_id: str,
+        manifest: ManifestFile,
+        aliases: Sequence[str],
+        relied: Relied | None = None,
+    ) -> Version:
         """Commit the artifact, and wait until it is a version."""
+        recordable.check("the alias", *aliases)
         version_id = self._reserved.pop(client_id, None)
         if version_id is None:
             made = self._of_commit(client_id)
             if made is None:
                 raise NotFoundError(f"commit {client_id} has no reservation")
             version_id = str(made["id"])
-            if made["state"] == State.COMMITTED.value:
+            if made["state"] != State.PENDING.value:  # VersionDeletedError, or the version that it has become
                 return self.version_by_id(version_id)
         self._session.ask(commit_operations.COMMIT, {"input": {"artifactID": version_id}})
         found = self._published(version_id)
@@ -141,6 +173,10 @@ class Commits(Changes, Runs):
             return found
         self._add_aliases(found, missing)
         return self.version_by_id(version_id)
+
+    def sweeps(self, after: int) -> Sequence[Sweep]:
+        """Return none: the server removes nothing that a commit needs."""
+        return ()
 
     def _published(self, version_id: str) -> Version:
         """Wait until a version is COMMITTED. UnreachableError if that takes too long: the commit is looked at again later."""

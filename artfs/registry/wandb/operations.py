@@ -93,7 +93,8 @@ VERSION = Operation(
     "Version",
     "query Version($entity: String, $project: String, $collection: String!, $name: String!) {"
     " project(name: $project, entityName: $entity) { artifactCollection(name: $collection) {"
-    " __typename artifactMembership(aliasName: $name) { ...MembershipFields } } } }" + _MEMBERSHIP + _ARTIFACT,
+    " __typename ... on ArtifactSequence { latestArtifact { versionIndex } }"
+    " artifactMembership(aliasName: $name) { ...MembershipFields } } } }" + _MEMBERSHIP + _ARTIFACT,
 )
 VERSIONS = Operation(
     "Versions",
@@ -108,6 +109,13 @@ MEMBERSHIPS = Operation(
     "Memberships",
     "query Memberships($id: ID!) { artifact(id: $id) {"
     " id state artifactMemberships { edges { node { ...MembershipFields } } } } }" + _MEMBERSHIP + _ARTIFACT,
+)
+
+# Where an artifact is, a version or not yet one, and who makes it.
+PLACE = Operation(
+    "Place",
+    "query Place($id: ID!) { artifact(id: $id) {"
+    " id state createdBy { __typename } artifactSequence { name project { name entity { name } } } } }",
 )
 
 # Lineage --------------------------------------------------------------------------------------------------------------

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from artfs.errors import IntegrityError, InvalidInputError
 from artfs.model.digest import Algorithm, Digest
-from artfs.model.metadata import parse_metadata
-from artfs.model.names import CollectionRef, parse_project, version_index
+from artfs.model.names import CollectionRef, version_index
 from artfs.registry.port import (
     AliasInfo,
     CollectionInfo,
     CollectionKind,
     ManifestFile,
-    RunInfo,
-    RunState,
     State,
     Version,
     VersionInfo,
@@ -30,9 +27,6 @@ if TYPE_CHECKING:
 Node = dict[str, Any]
 
 PORTFOLIO = "ArtifactPortfolio"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_RUN_STATES = {"running": RunState.RUNNING, "pending": RunState.RUNNING, "finished": RunState.FINISHED,
-               "failed": RunState.FAILED, "killed": RunState.KILLED, "crashed": RunState.CRASHED}  # fmt: skip
 
 
 def field(node: object, name: str, kind: type) -> Any:  # noqa: ANN401 - of that type
@@ -172,49 +166,14 @@ def _manifest(artifact: Node) -> ManifestFile:
 
 
 def _metadata(text: object) -> Mapping[str, JsonValue]:
-    if not text:
-        return {}
+    """Return metadata, which others may have recorded by other rules than those of `artfs.model.metadata`."""
     try:
-        found = json.loads(str(text))
-        return {} if found is None else parse_metadata(found)
-    except ValueError as error:
+        found = json.loads(str(text or "{}"), parse_constant=lambda _: None)
+    except (ValueError, RecursionError) as error:
         raise IntegrityError(f"the W&B server has answered with metadata that cannot be: {error}") from error
-
-
-def run(node: Node) -> RunInfo:
-    """Return a run."""
-    project = field(node, "project", dict)
-    made = node.get("createdAt")
-    state = _RUN_STATES.get(str(node.get("state") or "finished"), RunState.RUNNING)
-    ended = node.get("heartbeatAt") if state is not RunState.RUNNING else None
-    commit = node.get("commit")
-    return RunInfo(
-        id=field(node, "name", str),
-        entity=field(field(project, "entity", dict), "name", str),
-        project=parse_project(field(project, "name", str)),
-        name=str(node.get("displayName") or node["name"]),
-        job_type=str(node.get("jobType") or ""),
-        created_at=time(made) if made else _EPOCH,
-        state=state,
-        config=_config(node.get("config")),
-        metadata={"git": {"commit": commit}} if commit else {},
-        finished_at=time(ended) if ended else None,
-    )
-
-
-def _config(text: object) -> Mapping[str, JsonValue]:
-    """Return a configuration, whose values the server wraps as ``{"value": ...}``. What the SDK keeps for itself is left out."""
-    try:
-        found = json.loads(str(text or "{}"))
-    except ValueError:
-        return {}
-    if not isinstance(found, dict):
-        return {}
-    return {
-        name: value["value"] if isinstance(value, dict) and "value" in value else value
-        for name, value in found.items()
-        if name not in {"_wandb", "wandb_version"}
-    }
+    if not isinstance(found, dict | None):
+        raise IntegrityError(f"the W&B server has answered with metadata that are a {type(found).__name__}")
+    return found or {}
 
 
 def now() -> datetime:

@@ -6,11 +6,12 @@ asked for is remembered here.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from artfs.errors import ExistsError, NotFoundError, PermissionDeniedError, VersionDeletedError
+from artfs.errors import NotFoundError, PermissionDeniedError, VersionDeletedError
 from artfs.model.digest import Digest
 from artfs.model.names import CollectionRef, version_index
 from artfs.registry.port import CollectionInfo, CollectionKind, CollectionListing, State
@@ -19,7 +20,6 @@ from artfs.wandb.paging import pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime
 
     from artfs.model.names import ArtifactRef
     from artfs.registry.port import AliasInfo, Version, VersionInfo
@@ -36,7 +36,7 @@ class Reading:
         self._session = session
         self._entity = entity
         self._lock = threading.Lock()
-        self._made: dict[CollectionRef, datetime] = {}
+        self._made: dict[CollectionRef, CollectionInfo] = {}
         self._reserved: dict[str, str] = {}
 
     @property
@@ -86,7 +86,7 @@ class Reading:
 
     def projects(self, entity: str) -> Sequence[str]:
         """Return the names of an entity's projects."""
-        found = pages(self._session, operations.PROJECTS, {"entity": entity}, ("models",), page_size=_PAGE)
+        found = self._walk(operations.PROJECTS, {"entity": entity}, ("models",))
         names = {str(parse.field(node, "name", str)) for node in found}
         if not names and not self.entity_exists(entity):
             raise NotFoundError(f"there is no entity {entity!r}")
@@ -113,8 +113,10 @@ class Reading:
             ref = CollectionRef(entity, project, str(parse.field(node, "name", str)))
             if node.get("state") != State.DELETED.value and parse.is_name(ref.collection):
                 infos[ref] = parse.collection_info(node, ref)
-        for ref in self._made_in(entity, project):
-            infos.setdefault(ref, self._empty(ref))
+        with self._lock:
+            made = [info for ref, info in self._made.items() if (ref.entity, ref.project) == (entity, project)]
+        for info in made:
+            infos.setdefault(info.ref, info)
         if not infos and not self.project_exists(entity, project):
             raise NotFoundError(f"there is no project {entity}/{project}")
         return [infos[ref] for ref in sorted(infos, key=str)]
@@ -124,8 +126,8 @@ class Reading:
         node = self._collection(operations.COLLECTION, collection)
         if node is not None and node.get("state") != State.DELETED.value:
             return parse.collection_info(node, collection)
-        if self._is_made(collection):
-            return self._empty(collection)
+        if (made := self._remembered(collection)) is not None:
+            return made
         raise NotFoundError(f"there is no collection {collection}")
 
     def listing(self, collection: CollectionRef) -> CollectionListing:
@@ -138,7 +140,7 @@ class Reading:
         )
         return CollectionListing(
             kind=info.kind,
-            type=info.type if versions else None,
+            type=info.type,
             created_at=info.created_at,
             updated_at=info.updated_at,
             versions=versions,
@@ -160,8 +162,11 @@ class Reading:
 
     def version(self, ref: ArtifactRef) -> Version:
         """Return a COMMITTED version."""
-        node = self._membership(operations.VERSION, ref.collection, ref.alias)
-        if node is None or node.get("artifact") is None:
+        collection = self._collection(operations.VERSION, ref.collection, name=ref.alias) or {}
+        node = collection.get("artifactMembership")
+        if not isinstance(node, dict) or node.get("artifact") is None:
+            if _is_gone(collection, ref.alias):
+                raise VersionDeletedError(f"{ref} was deleted")
             raise NotFoundError(
                 f"there is no version {ref}", hint=f"artfs ls {ref.collection} lists those that there are"
             )
@@ -199,51 +204,16 @@ class Reading:
 
     def links(self, version_id: str) -> Sequence[Version]:
         """Return a version as each portfolio shows it that links it."""
+        try:
+            nodes = self._memberships(version_id)
+        except NotFoundError:
+            return []
         found = [
             parse.version(node)
-            for node in self._memberships(version_id)
+            for node in nodes
             if (node.get("artifactCollection") or {}).get("__typename") == parse.PORTFOLIO
         ]
-        return sorted(found, key=lambda version: str(version.collection))
-
-    # Making places ----------------------------------------------------------------------------------------------
-
-    def create_entity(self, entity: str) -> None:
-        """Refuse: entities are accounts and teams."""
-        if self.entity_exists(entity):
-            raise ExistsError(f"the entity {entity!r} exists already")
-        raise PermissionDeniedError("entities of a W&B server are made on its web pages: they are accounts and teams")
-
-    def create_project(self, entity: str, project: str) -> None:
-        """Make a project."""
-        if self.project_exists(entity, project):
-            raise ExistsError(f"the project {entity}/{project} exists already")
-        self._session.ask(operations.CREATE_PROJECT, {"input": {"entityName": entity, "name": project}})
-
-    def create_collection(self, collection: CollectionRef) -> None:
-        """Remember a sequence, which the server will make with its first version."""
-        try:
-            self.collection_info(collection)
-        except NotFoundError:
-            with self._lock:
-                self._made[collection] = parse.now()
-            return
-        raise ExistsError(f"the collection {collection} exists already")
-
-    def remove_entity(self, entity: str) -> None:
-        """Refuse: entities are accounts and teams."""
-        raise PermissionDeniedError(f"the entity {entity!r} of a W&B server is removed on its web pages")
-
-    def remove_project(self, entity: str, project: str) -> None:
-        """Refuse: a project has more than artifacts."""
-        raise PermissionDeniedError(f"the project {entity}/{project} of a W&B server is removed on its web pages")
-
-    def remove_collection(self, collection: CollectionRef) -> None:
-        """Forget a collection that the server does not know yet."""
-        self.collection_info(collection)
-        with self._lock:
-            if self._made.pop(collection, None) is None:
-                raise PermissionDeniedError(f"the collection {collection} of a W&B server is removed on its web pages")
+        return sorted(found, key=lambda version: dataclasses.astuple(version.collection))
 
     # Asking -----------------------------------------------------------------------------------------------------
 
@@ -252,12 +222,12 @@ class Reading:
         return {"entity": collection.entity, "project": collection.project, "collection": collection.collection}
 
     def _walk(
-        self, operation: Operation, variables: Mapping[str, object], path: tuple[str, ...]
+        self, operation: Operation, variables: Mapping[str, object], path: tuple[str, ...], page_size: int = _PAGE
     ) -> Iterator[parse.Node]:
         try:
-            yield from pages(self._session, operation, variables, path, page_size=_PAGE)
+            yield from pages(self._session, operation, variables, path, page_size=page_size)
         except NotFoundError:
-            return  # there is no such project or collection: who asks says so, if nothing was made here
+            return  # there is no such place: who asks says so, if nothing was made here
 
     def _project(self, operation: Operation, collection: CollectionRef, **more: object) -> parse.Node | None:
         found = self._session.ask(operation, {**self._named(collection), **more}).get("project")
@@ -280,17 +250,33 @@ class Reading:
         edges = (artifact.get("artifactMemberships") or {}).get("edges") or []
         return [edge["node"] for edge in edges if isinstance(edge, dict) and isinstance(edge.get("node"), dict)]
 
-    # What was made here -----------------------------------------------------------------------------------------
+    # What was made here ---------------------------------------------------------------------------------------------
 
-    def _is_made(self, collection: CollectionRef) -> bool:
+    def _make(self, collection: CollectionRef) -> None:
+        made = parse.now()
         with self._lock:
-            return collection in self._made
+            self._made[collection] = CollectionInfo(collection, CollectionKind.SEQUENCE, None, None, 0, made, made)
 
-    def _made_in(self, entity: str, project: str) -> list[CollectionRef]:
+    def _forget(self, collection: CollectionRef) -> bool:
+        """Forget what was made here; False if nothing was."""
         with self._lock:
-            return [ref for ref in self._made if (ref.entity, ref.project) == (entity, project)]
+            return self._made.pop(collection, None) is not None
 
-    def _empty(self, collection: CollectionRef) -> CollectionInfo:
+    def _remembered(self, collection: CollectionRef) -> CollectionInfo | None:
         with self._lock:
-            made = self._made[collection]
-        return CollectionInfo(collection, CollectionKind.SEQUENCE, None, None, 0, made, made)
+            return self._made.get(collection)
+
+    def _describe_made(self, collection: CollectionRef, description: str | None) -> bool:
+        """Remember the description of a collection that the server does not know yet; False if none was made here."""
+        with self._lock:
+            if (made := self._made.get(collection)) is None:
+                return False
+            self._made[collection] = dataclasses.replace(made, description=description or None, updated_at=parse.now())
+            return True
+
+
+def _is_gone(collection: parse.Node, name: str) -> bool:
+    """Whether a version that a sequence does not have was deleted: it gives its indices one by one, with each publication."""
+    index = version_index(name)
+    newest = (collection.get("latestArtifact") or {}).get("versionIndex")
+    return index is not None and isinstance(newest, int) and index < newest

@@ -21,6 +21,7 @@ for number, name in enumerate(sys.argv[1:]):
         "digest": artifact.digest, "version": artifact.version, "aliases": sorted(artifact.aliases), "type": artifact.type,
         "description": artifact.description, "metadata": artifact.metadata, "tags": sorted(artifact.tags),
         "size": artifact.size, "count": artifact.file_count, "logged_by": getattr(artifact.logged_by(), "id", None),
+        "config": getattr(artifact.logged_by(), "config", None),
         "refs": {path: entry.ref for path, entry in artifact.manifest.entries.items() if entry.ref},
         "sizes": sum(entry.size or 0 for entry in artifact.manifest.entries.values()),
         "manifest": artifact.manifest.digest(),

@@ -51,7 +51,7 @@ def log(services, name, files, base=None, references=(), **values):
 def test_the_sdk_reads_what_artfs_commits_and_builds_on_it(server, services, tmp_path, monkeypatch):
     monkeypatch.setattr(wandb_parts, "FROM", 2 * 65536)
     monkeypatch.setattr(wandb_parts, "PART", 65536)
-    made = RunInfo("run-1", "me", "demo", "run-1", "", datetime.now(UTC))
+    made = RunInfo("run-1", "me", "demo", "run-1", "", datetime.now(UTC), config={"lr": 0.1}, metadata={"host": "h"})
     services.registry.record_run(made)
     first = log(
         services, "files", FILES, aliases=("best",), type="model", description="text", metadata={"a": [1, None]},
@@ -85,6 +85,7 @@ def test_the_sdk_reads_what_artfs_commits_and_builds_on_it(server, services, tmp
     best = seen["me/demo/files:best"]
     assert (best["version"], best["aliases"], best["type"], best["description"]) == ("v0", ["best"], "model", "text")
     assert (best["metadata"], best["tags"], best["logged_by"]) == ({"a": [1, None]}, ["gold"], "run-1")
+    assert best["config"] == {"lr": 0.1}  # and nothing of what artfs keeps there for itself
     assert seen["leaf"] == hashlib.md5(leaf).hexdigest()
     linked = seen["me/demo/references:latest"]
     assert linked["refs"] == {"local.txt": outside, "linked/deep/leaf.bin": f"{there}/nested/deep/leaf.bin"}
