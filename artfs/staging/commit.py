@@ -26,6 +26,7 @@ from artfs.staging.gathered import Gathered, check
 from artfs.staging.hashing import Hashed, hash_files
 from artfs.staging.journal import Journal
 from artfs.staging.progress import CommitInterrupted
+from artfs.staging.recheck import Recheck
 from artfs.staging.scan import scan
 
 if TYPE_CHECKING:
@@ -178,10 +179,11 @@ class Committer:
             target = self._open_target(draft, new, reservation)
             target.store_files(draft, content.hashed, progress)
             manifest = target.store_manifest(entries)
-            progress.begin("publishing")
-            version = self._registry.publish(journal.client_id, manifest, journal.aliases)
+            recheck = Recheck(self._registry, target, draft, entries, content.hashed, progress)
+            version = recheck.publish(journal, manifest, reservation.seen)
             created = version.id == reservation.id
             self._on_step("published")
+            target.published()
         if created:
             self._keep_files(draft, content.hashed)
         else:

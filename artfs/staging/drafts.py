@@ -13,7 +13,6 @@ import contextlib
 import errno
 import logging
 import os
-import shutil
 import threading
 import uuid
 from dataclasses import asdict, dataclass
@@ -23,10 +22,12 @@ from typing import TYPE_CHECKING, Any, cast
 from artfs.errors import ArtfsError, ExistsError, IntegrityError, NoSpaceError, NotFoundError, UnreachableError
 from artfs.model.digest import Digest
 from artfs.model.names import CollectionRef
+from artfs.private import make_private
 from artfs.registry.port import ManifestFile
 from artfs.staging.database import DraftDatabase
 from artfs.staging.locks import DraftLock, take
 from artfs.staging.overlay import Overlay
+from artfs.staging.removal import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -224,7 +225,7 @@ class Drafts:
         self._owned: dict[str, Draft] = {}
         self._ordinary: set[str] = set()  # drafts of others that were looked at: not transient, which never changes
         self._damaged: set[str] = set()  # those that the log has told of
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(self._directory)
 
     def owned(self) -> list[Draft]:
         """Return the drafts that this process owns, oldest first."""
@@ -374,19 +375,6 @@ class Drafts:
                 if not draft.is_gone and draft.transient and draft.database.get(JOURNAL_KEY) is None:
                     draft.discard()
             draft.release()
-
-
-def remove_tree(directory: Path) -> None:
-    """Remove a directory with everything in it, also where modes forbid it to look inside."""
-
-    def retry(function: Callable[..., object], path: str, _: object) -> None:
-        parent = os.path.dirname(path)
-        os.chmod(parent, 0o700)
-        if os.path.isdir(path) and not os.path.islink(path):
-            os.chmod(path, 0o700)
-        function(path)
-
-    shutil.rmtree(directory, onerror=retry)
 
 
 def _nanoseconds(base: Base) -> int:

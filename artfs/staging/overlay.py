@@ -55,11 +55,13 @@ class Overlay:
         """Return what lies at a path."""
         try:
             found = os.lstat(self.local_path(path))
-        except FileNotFoundError:
-            beneath = self._beneath(path)
-            return None if beneath is None else self._shown(path, beneath)
         except NotADirectoryError:
             return None
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.ENAMETOOLONG}:  # too long for a local file
+                raise
+            beneath = self._beneath(path)
+            return None if beneath is None else self._shown(path, beneath)
         return local_item(path, found)
 
     def children(self, path: str) -> list[Item]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from artfs.errors import ArtfsError
@@ -24,11 +25,12 @@ class Progress:
         self._phase = "starting"
         self._files = self._files_total = 0
         self._bytes = self._bytes_total = 0
+        self._began = time.monotonic()
 
     def begin(self, phase: str, files: int = 0, size: int = 0) -> None:
         """Enter a phase with so much to do."""
         with self._lock:
-            self._phase = phase
+            self._phase, self._began = phase, time.monotonic()
             self._files, self._files_total = 0, files
             self._bytes, self._bytes_total = 0, size
 
@@ -45,7 +47,7 @@ class Progress:
             raise CommitInterrupted("the commit was interrupted: it goes on later", hint="artfs commit --resume")
 
     def snapshot(self) -> dict[str, JsonValue]:
-        """Return the counters; sizes are bytes."""
+        """Return the counters of the present phase; sizes are bytes, ``seconds`` is how long it has lasted."""
         with self._lock:
             return {
                 "phase": self._phase,
@@ -53,4 +55,5 @@ class Progress:
                 "files_total": self._files_total,
                 "bytes_done": self._bytes,
                 "bytes_total": self._bytes_total,
+                "seconds": round(time.monotonic() - self._began, 3),
             }

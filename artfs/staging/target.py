@@ -6,6 +6,8 @@ a crash, by another process.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -17,13 +19,15 @@ from artfs.staging.hashing import unchanged
 from artfs.staging.upload import upload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence, Set
+    from contextlib import AbstractContextManager
 
     from artfs.registry.port import NewVersion, Reservation
     from artfs.staging.drafts import Draft
     from artfs.staging.gathered import Gathered
     from artfs.staging.hashing import Hashed
     from artfs.staging.progress import Progress
+    from artfs.storage.holds import DraftHold
     from artfs.storage.port import BlobStore
 
     OpenTarget: TypeAlias = "Callable[[Draft, NewVersion, Reservation], Target]"
@@ -40,13 +44,28 @@ class Target(Protocol):
     def store_manifest(self, entries: Gathered) -> ManifestFile:
         """Bring the manifest of all the entries of a version, whose files are there."""
 
+    def missing(self, blobs: Iterable[Digest]) -> set[Digest]:
+        """Return those of the blobs that are not there."""
+
+    def restore(self, draft: Draft, hashed: Iterable[Hashed], missing: Set[Digest], progress: Progress) -> Set[Digest]:
+        """Bring files again that were removed after `store_files`; return the blobs of those that were still here."""
+
+    def published(self) -> None:
+        """Let go of what was held for the commit: a version needs it now."""
+
 
 class StoreTarget:
-    """A store of blobs. ``on_step`` is told the name of each step when it is done."""
+    """A store of blobs. ``on_step`` is told the name of each step when it is done.
 
-    def __init__(self, store: BlobStore, on_step: Callable[[str], None] = lambda _: None) -> None:
+    ``hold`` keeps what is moved into a store on this machine from being removed there; a store elsewhere needs none.
+    """
+
+    def __init__(
+        self, store: BlobStore, on_step: Callable[[str], None] = lambda _: None, hold: DraftHold | None = None
+    ) -> None:
         self._store = store
         self._on_step = on_step
+        self._hold = hold
 
     def store_files(self, draft: Draft, hashed: Sequence[Hashed], progress: Progress) -> None:
         """Move the files into a store that is here, or upload them to one that is elsewhere."""
@@ -63,9 +82,18 @@ class StoreTarget:
             batch = hashed[start : start + _BIND_BATCH]
             draft.tree.bind((one.item.path, one.entry, one.item.mode, one.item.mtime_ns) for one in batch)
             self._on_step("bound")
-            for one in batch:
-                self._adopt_file(draft, one)
-                progress.advance(1, one.item.size)
+            with self._holding(batch):
+                for one in batch:
+                    self._adopt_file(draft, one)
+                    progress.advance(1, one.item.size)
+
+    def _holding(self, batch: Sequence[Hashed]) -> AbstractContextManager[None]:
+        """Hold the blobs of files: the store is the only place of their bytes as soon as they have moved."""
+        lists = (name for one in batch if (name := one.entry.block_list) is not None)
+        return self._held(chain((one.entry.blob for one in batch), lists))
+
+    def _held(self, blobs: Iterable[Digest]) -> AbstractContextManager[None]:
+        return nullcontext() if self._hold is None else self._hold.adding(blobs)
 
     def _adopt_file(self, draft: Draft, one: Hashed) -> None:
         if not unchanged(draft, one.item):
@@ -82,7 +110,25 @@ class StoreTarget:
             hasher.update(piece)
             size += len(piece)
         digest = Digest(Algorithm.MD5, hasher.digest())
-        self._store.write(digest, encode_manifest(entries))
+        with self._held([digest]):
+            self._store.write(digest, encode_manifest(entries))
         self._store.sync()
         self._on_step("stored")
         return ManifestFile(digest, size)
+
+    def missing(self, blobs: Iterable[Digest]) -> set[Digest]:
+        """Ask the store."""
+        return self._store.missing(blobs)
+
+    def restore(self, draft: Draft, hashed: Iterable[Hashed], missing: Set[Digest], progress: Progress) -> Set[Digest]:
+        """Upload files again; those that have moved into a store here are held, so that none of them is missing."""
+        if self._store.local:
+            return set()
+        here = [one for one in hashed if {one.entry.blob, one.entry.block_list} & missing]
+        upload(draft, here, self._store, progress)
+        return {name for one in here for name in (one.entry.blob, one.entry.block_list) if name is not None}
+
+    def published(self) -> None:
+        """End the hold."""
+        if self._hold is not None:
+            self._hold.end()

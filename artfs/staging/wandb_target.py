@@ -22,7 +22,7 @@ from artfs.staging.hashing import unchanged
 from artfs.storage.wandb_upload import LocalFile, NewArtifact, WandbUpload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 
     from artfs.cache.index import ManifestIndex
     from artfs.model.entry import Entry, JsonValue
@@ -116,6 +116,17 @@ class WandbTarget:
             self._manifest.unlink(missing_ok=True)
         self._on_step("stored")
         return manifest
+
+    def missing(self, blobs: Iterable[Digest]) -> set[Digest]:  # the server removes nothing that an artifact names
+        """Return none."""
+        return set()
+
+    def restore(self, draft: Draft, hashed: Iterable[Hashed], missing: Set[Digest], progress: Progress) -> Set[Digest]:
+        """Do nothing: nothing is missing."""
+        return set()
+
+    def published(self) -> None:
+        """Do nothing: nothing was held."""
 
     def _write(self, pieces: Iterator[bytes]) -> ManifestFile:
         hasher, size = Algorithm.MD5.hasher(), 0
