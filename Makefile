@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test check bench bench-remote bench-wandb clean
+.PHONY: help setup demo test test-heavy check bench bench-remote bench-wandb clean install-units
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 18
@@ -15,6 +15,9 @@ demo: setup ## Run the main job on a temporary mount, showing each command and i
 
 test: setup ## Run the tests, with real mounts
 	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile
+
+test-heavy: setup ## Run the tests of the largest sizes (ten minutes, 6 GB of disk)
+	$(PYTHON) -m pytest -m heavy -s
 
 check: setup ## Lint, format, types, walls between the packages, spelling
 	.venv/bin/ruff check .
@@ -32,6 +35,9 @@ bench-remote: setup ## Measure reads from S3 against peers (as root; ten minutes
 
 bench-wandb: setup ## Measure a mount of a W&B server against its SDK (five minutes, 8 GB of disk)
 	$(PYTHON) benchmarks/wandb.py
+
+install-units: ## Install the units of systemd: as root for this machine, else for this user
+	@scripts/install-units.sh
 
 clean: ## Remove the virtual environment and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -18,40 +18,10 @@ run() {
     bash -euo pipefail -c "$1"
 }
 
+examples=$(realpath "$(dirname "$0")/../docs/examples")
 cd "$work"
-mkdir source
-python - <<'PYTHON'
-"""Write scikit-learn's data sets as files: a table, and a folder of arrays."""
-from pathlib import Path
-
-import numpy as np
-from sklearn.datasets import load_digits, load_iris
-
-iris = load_iris()
-np.savetxt("source/iris.csv", np.column_stack([iris.data, iris.target]), delimiter=",", fmt="%g", header=",".join(iris.feature_names))
-
-digits = load_digits()
-Path("source/digits").mkdir()
-for label in range(10):
-    np.save(f"source/digits/{label}.npy", digits.images[digits.target == label])
-PYTHON
-cat > train.py <<'PYTHON'
-"""Train on plain paths: a CSV file, and arrays mapped into memory."""
-import sys
-from pathlib import Path
-
-import numpy as np
-from sklearn.linear_model import LogisticRegression
-
-data = Path(sys.argv[sys.argv.index("--data") + 1])
-table = np.genfromtxt(data / "iris.csv", delimiter=",", skip_header=1)
-model = LogisticRegression(max_iter=500).fit(table[:, :4], table[:, 4])
-print(f"iris: {len(table)} rows, accuracy {model.score(table[:, :4], table[:, 4]):.3f}")
-images = {int(path.stem): np.load(path, mmap_mode="r") for path in sorted((data / "digits").glob("*.npy"))}
-x = np.concatenate([array.reshape(len(array), -1) for array in images.values()])
-y = np.concatenate([np.full(len(array), label) for label, array in images.items()])
-print(f"digits: {len(x)} images by mmap, accuracy {LogisticRegression(max_iter=200).fit(x / 16, y).score(x / 16, y):.3f}")
-PYTHON
+python "$examples/iris.py" source
+cp "$examples/train.py" .
 
 echo "artfs demo: a registry, a store and a mount in $work, gone when this ends"
 run "artfs mount $work/artifacts"

@@ -61,8 +61,8 @@ find_python() {
     fail "needs Python 3.11 or newer, which is not installed here"
 }
 
-command -v dpkg-query >/dev/null || fail "knows Debian and Ubuntu only; elsewhere install fuse3 with its headers, pkg-config, a C compiler and Python headers, and for the tests openssl, nginx with its Lua module and PostgreSQL, then: pip install -e '.[dev]'"
-install_packages fuse3 libfuse3-dev pkg-config gcc libc6-dev python3-dev attr rsync git ca-certificates openssl xfsprogs
+command -v dpkg-query >/dev/null || fail "knows Debian and Ubuntu only; elsewhere install fuse3 with its headers, pkg-config, a C compiler and Python headers, and for the tests systemd, dbus, openssl, nginx with its Lua module and PostgreSQL, then: pip install -e '.[dev]'"
+install_packages fuse3 libfuse3-dev pkg-config gcc libc6-dev python3-dev attr rsync git ca-certificates openssl xfsprogs systemd dbus libpam-systemd
 install_servers nginx libnginx-mod-http-lua postgresql
 
 python=$(find_python)

@@ -1,4 +1,4 @@
-"""Start the mount process, and return when the mount answers.
+"""Start the mount process, and return when the mount answers; in the foreground, become it.
 
 What can be checked before is checked here, where the user sees the message: the mount point, a mount that is there already, a
 dead one that a crash left (repaired), directories of artfs that would lie under their own mount.
@@ -10,13 +10,12 @@ import contextlib
 import fcntl
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from artfs.app.client import error_of, mount_points
+from artfs.app.client import error_of, mount_points, mount_table, unescape
 from artfs.app.unmount import detach
 from artfs.config import config_to_json
 from artfs.errors import (
@@ -27,8 +26,9 @@ from artfs.errors import (
     PermissionDeniedError,
     UnreachableError,
 )
-from artfs.fuse.device import check_device
+from artfs.fuse.device import check_device, check_passed, connection_of, passed_device
 from artfs.fuse.options import parse_options
+from artfs.private import check_owner, make_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,60 +44,96 @@ _MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(16 << 20), "MALLOC_TRIM_THRESHOLD_": st
 def mount(
     config: Config, mountpoint: str, options: Sequence[str], *, foreground: bool, owner: int | None = None
 ) -> int:
-    """Mount, and return 0 when the mount answers; in the foreground, when it has ended, with its exit code.
+    """Mount, and return 0 when the mount answers. In the foreground this process becomes the mount process, with its exit code.
 
-    With ``owner``, the mount ends when that process does, and removes its mount point.
+    With ``owner``, the mount ends when that process does, and removes its mount point. A mount point ``/dev/fd/N`` is a mount that
+    somebody else has made with that descriptor of ``/dev/fuse``.
     Raises what the mount process reports: BusyError, PermissionDeniedError, UnreachableError, InvalidInputError.
     """
     parse_options(options)
+    settings: dict[str, object] = {
+        "config": config_to_json(config),
+        "options": list(options),
+        "foreground": foreground,
+        "owner": owner,
+        "passed": None,
+        "automount": False,
+        "report": None,
+        "lock": None,
+    }
+    passed = passed_device(mountpoint)
+    if passed is not None:
+        check_passed(passed)
+        path, given = _found(passed)
+        settings["options"] = [*options, *given]
+        _check_directories(config, path)
+        settings["passed"], settings["automount"] = passed, _automount_group(path) == os.getpgrp()
+        return _begin(settings, path, keep=[passed])
     check_device()
     path = Path(os.path.abspath(mountpoint))  # noqa: PTH100 - resolve() would ask a mount that may be dead
     _check_directories(config, Path(os.path.realpath(path)))
-    with _one_at_a_time(config.runtime_dir):
-        process = _start(config, _prepare(path), options, foreground=foreground, owner=owner)
-    return _wait(process) if foreground else _leave(process)
+    with _one_at_a_time(config.runtime_dir) as lock:
+        settings["automount"] = _check_automount(path)
+        path = _prepare(path)
+        if foreground:
+            settings["lock"] = lock
+        return _begin(settings, path, keep=[lock] if foreground else [])
+
+
+def _begin(settings: dict[str, object], path: Path, keep: list[int]) -> int:
+    """Start the mount process, or become it; ``keep`` are the descriptors that it needs."""
+    if settings["foreground"]:
+        _become(settings, path, keep)
+    return _start(settings, path, keep)
 
 
 @contextlib.contextmanager
-def _one_at_a_time(runtime_dir: Path) -> Iterator[None]:
-    """Let the commands that mount wait for each other: two at once would put one mount over the other."""
+def _one_at_a_time(runtime_dir: Path) -> Iterator[int]:
+    """Let the commands that mount wait for each other: two at once would put one mount over the other. Gives the lock."""
     try:
-        runtime_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(runtime_dir)
         descriptor = os.open(runtime_dir, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise PermissionDeniedError(f"{runtime_dir} cannot be used: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _start(
-    config: Config, path: Path, options: Sequence[str], *, foreground: bool, owner: int | None
-) -> subprocess.Popen[bytes]:
-    """Start the mount process, and return it when the mount answers."""
-    settings = {
-        "config": config_to_json(config),
-        "options": list(options),
-        "foreground": foreground,
-        "owner": owner,
-    }
+def _command(path: Path) -> list[str]:
+    return [sys.executable, "-m", "artfs.app.daemon", str(path)]
+
+
+def _become(settings: dict[str, object], path: Path, keep: list[int]) -> NoReturn:
+    """Become the mount process, so that signals, exit code and watchdog of a service manager or a container are its own."""
+    file = os.memfd_create("artfs-settings")
+    os.write(file, json.dumps(settings).encode())
+    os.lseek(file, 0, os.SEEK_SET)
+    os.dup2(file, 0)
+    for descriptor in keep:
+        os.set_inheritable(descriptor, True)
+    os.chdir("/")
+    os.execve(sys.executable, _command(path), {**_MALLOC, **os.environ})  # noqa: S606 - there is no shell to be had
+
+
+def _start(settings: dict[str, object], path: Path, keep: list[int]) -> int:
+    """Start the mount process, and return when the mount answers."""
     receiver, sender = os.pipe()
-    quiet = None if foreground else subprocess.DEVNULL
     process = subprocess.Popen(
-        [sys.executable, "-m", "artfs.app.daemon", str(path), str(sender)],
+        _command(path),
         stdin=subprocess.PIPE,
-        stdout=quiet,
-        stderr=quiet,
-        pass_fds=[sender],
-        start_new_session=not foreground,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[sender, *keep],
+        start_new_session=not settings["automount"],
         cwd="/",
         env={**_MALLOC, **os.environ},
     )
     os.close(sender)
     with process.stdin as stdin:  # type: ignore[union-attr]  # it is a pipe
-        stdin.write(json.dumps(settings).encode())
+        stdin.write(json.dumps({**settings, "report": sender}).encode())
     with os.fdopen(receiver) as reports:
         report = reports.readline()
         if not report:
@@ -108,21 +144,20 @@ def _start(
         if "error" in answer:
             process.wait()
             raise error_of(answer["error"])
-    return process
-
-
-def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Wait for the mount process; Ctrl-C reaches it too, and it unmounts."""
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        return process.wait()
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-def _leave(process: subprocess.Popen[bytes]) -> int:
     process.returncode = 0  # it goes on: its end is not this process's business
     return 0
+
+
+def _found(passed: int) -> tuple[Path, list[str]]:
+    """Return where the mount of a descriptor is, and which options it was made with, whatever this process was told.
+
+    Where it cannot be seen from here, it is called ``/dev/fd/N``, and others than this user may be behind it.
+    """
+    minor = connection_of(passed)
+    found = [entry for entry in mount_table() if entry.minor == minor]
+    if not found:
+        return Path(f"/dev/fd/{passed}"), ["allow_other"]
+    return found[-1].mountpoint, sorted({"ro", "allow_other"} & found[-1].options)
 
 
 def _prepare(path: Path) -> Path:
@@ -152,8 +187,36 @@ def _prepare(path: Path) -> Path:
     return path.resolve()
 
 
+def _check_automount(mountpoint: Path) -> bool:
+    """Whether this is what an automount point waits for. BusyError, PermissionDeniedError if it may not be mounted here and so."""
+    group = _automount_group(mountpoint)
+    if group is None:
+        return False
+    if group != os.getpgrp():
+        raise BusyError(f"{mountpoint} is an automount point", hint=f"look into it: ls {mountpoint}")
+    if os.geteuid() != 0:
+        raise PermissionDeniedError(
+            f"{mountpoint} is an automount point, and belongs to root: fusermount3 does not mount there for uid {os.geteuid()}",
+            hint="add drop_privileges to the options",
+        )
+    return True
+
+
+def _automount_group(mountpoint: Path) -> int | None:
+    """Return the only process group that the kernel does not hold back when it looks into an automount point; None if it is none.
+
+    The mount process stays in that group until it has mounted: before, its own request would wait for itself.
+    """
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        fields = line.split()
+        kind, _, options = fields[fields.index(b"-") + 1 :]
+        if kind == b"autofs" and unescape(fields[4]) == os.fsencode(mountpoint):
+            return next(int(option[5:]) for option in options.split(b",") if option.startswith(b"pgrp="))
+    return None
+
+
 def _check_directories(config: Config, mountpoint: Path) -> None:
-    """Refuse directories under the mount point: a process that has a file open on its own mount cannot exit."""
+    """Refuse directories under the mount point, as a process that has a file open on its own mount cannot exit, and those of others."""
     named = {
         "data": config.data_dir,
         "cache": config.cache_dir,
@@ -166,3 +229,11 @@ def _check_directories(config: Config, mountpoint: Path) -> None:
                 f"the {name} directory {directory} lies under the mount point {mountpoint}",
                 hint=f"choose another with ARTFS_{name.upper()}_DIR",
             )
+        try:
+            if directory.exists():
+                check_owner(directory)
+        except OSError as error:
+            raise PermissionDeniedError(
+                f"the {name} directory {directory} cannot be used: {error.strerror}",
+                hint=f"choose another with ARTFS_{name.upper()}_DIR",
+            ) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import functools
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import pyfuse3
@@ -24,6 +25,7 @@ from artfs.errors import (
     NotEmptyError,
     NotFoundError,
     NotSupportedError,
+    OfflineError,
     PermissionDeniedError,
     ReadOnlyError,
     SchemaError,
@@ -34,12 +36,14 @@ from artfs.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from cachetools import LRUCache
+    from artfs.fuse.measures import Measures
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+_clock = time.perf_counter_ns
 
 ERRNOS: dict[type[ArtfsError], int] = {
     InvalidInputError: errno.EINVAL,
@@ -52,6 +56,7 @@ ERRNOS: dict[type[ArtfsError], int] = {
     ReadOnlyError: errno.EROFS,
     IntegrityError: errno.EIO,
     UnreachableError: errno.EIO,
+    OfflineError: errno.ENETUNREACH,
     NoSpaceError: errno.ENOSPC,
     NotSupportedError: errno.EOPNOTSUPP,
     SchemaError: errno.EIO,
@@ -59,7 +64,7 @@ ERRNOS: dict[type[ArtfsError], int] = {
     ArtfsError: errno.EIO,
 }
 
-_CALLERS = {errno.EINVAL, errno.EBUSY, errno.EACCES}
+_CALLERS = {errno.EINVAL, errno.EBUSY, errno.EACCES, errno.ENETUNREACH}
 _QUIET = {errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.EOPNOTSUPP, errno.EROFS, errno.EISDIR, errno.ENOTDIR}
 
 
@@ -69,9 +74,9 @@ def errno_of(error: ArtfsError) -> int:
 
 
 class Handlers(Protocol):
-    """What has handlers: ``reported`` are the messages of failures that were logged, so that each cause is logged once."""
+    """What has handlers, and measures what they are asked."""
 
-    reported: LRUCache[str, bool]
+    measures: Measures
 
 
 H = TypeVar("H", bound=Handlers)
@@ -80,35 +85,47 @@ H = TypeVar("H", bound=Handlers)
 def boundary(
     handler: Callable[Concatenate[H, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[H, P], Coroutine[Any, Any, T]]:
-    """Make a handler raise `FUSEError` only. What a user has to act upon is logged, what is unexpected with its traceback."""
+    """Make a handler raise `FUSEError` only, and measure it.
+
+    What a user has to act upon is logged, what is unexpected with its traceback. A program may ask for the same thing a thousand
+    times: that the log says it once is the business of the log (`artfs.app.logs`).
+    """
+    name = handler.__name__
 
     @functools.wraps(handler)
     async def guarded(self: H, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        measure = self.measures.of(name)
+        measure.begun += 1
+        began = _clock()
         try:
             return await handler(self, *args, **kwargs)
-        except pyfuse3.FUSEError:
+        except pyfuse3.FUSEError as error:
+            measure.failed(error.errno)
             raise
         except ArtfsError as error:
             number = errno_of(error)
-            log.log(_level(number, error, self.reported), "%s: %s", handler.__name__, error)
+            measure.failed(number)
+            log.log(_level(number), "%s: %s", name, error)
             raise pyfuse3.FUSEError(number) from error
         except OSError as error:
-            raise pyfuse3.FUSEError(_safe(error.errno)) from error
+            number = _safe(error.errno)
+            measure.failed(number)
+            raise pyfuse3.FUSEError(number) from error
         except Exception as error:
-            log.exception("unexpected error in %s%r", handler.__name__, args[:3])
+            measure.failed(errno.EIO)
+            log.exception("unexpected error in %s%r", name, args[:3])
             raise pyfuse3.FUSEError(errno.EIO) from error
+        finally:
+            measure.timings.add(_clock() - began)
 
     return guarded
 
 
-def _level(number: int, error: ArtfsError, reported: LRUCache[str, bool]) -> int:
-    """Return how loud a failure is: a program may ask for the same thing a thousand times."""
-    if number in _QUIET or error.message in reported:
+def _level(number: int) -> int:
+    """Return how loud a failure is."""
+    if number in _QUIET:
         return logging.DEBUG
-    if number in _CALLERS:
-        return logging.INFO
-    reported[error.message] = True
-    return logging.WARNING
+    return logging.INFO if number in _CALLERS else logging.WARNING
 
 
 def _safe(number: int | None) -> int:

@@ -11,9 +11,9 @@ import os
 from typing import TYPE_CHECKING
 
 import pyfuse3
-from cachetools import LRUCache
 
 from artfs.fuse.errnos import boundary
+from artfs.fuse.measures import Measures
 from artfs.vfs.types import Attr, Caller, Change, Handle, Inode, Negative, Opened
 from artfs.vfs.xattrs import attribute_name, encode_names
 
@@ -85,10 +85,10 @@ class Operations(pyfuse3.Operations):
     enable_writeback_cache = False
     enable_acl = False
 
-    def __init__(self, filesystem: FileSystem) -> None:
+    def __init__(self, filesystem: FileSystem, measures: Measures | None = None) -> None:
         super().__init__()
         self._fs = filesystem
-        self.reported: LRUCache[str, bool] = LRUCache(1024)
+        self.measures = Measures() if measures is None else measures
 
     def _told(self, attr: Attr) -> pyfuse3.EntryAttributes:
         self._fs.remember(attr.ino)
@@ -230,11 +230,15 @@ class Operations(pyfuse3.Operations):
 
     @boundary
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
-        return await self._fs.read(Handle(fh), off, size)  # type: ignore[return-value]  # any buffer is taken
+        data = await self._fs.read(Handle(fh), off, size)
+        self.measures.read_bytes += len(data)
+        return data  # type: ignore[return-value]  # any buffer is taken
 
     @boundary
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
-        return await self._fs.write(Handle(fh), off, buf)
+        written = await self._fs.write(Handle(fh), off, buf)
+        self.measures.written_bytes += written
+        return written
 
     async def flush(self, fh: FileHandleT) -> None:
         # On purpose: writes are passed on at once, so a close has nothing to do, and the kernel stops asking.

@@ -11,13 +11,19 @@ from artfs.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Options that mount(8), fstab and systemd hand to every file system.
+# Options that mount(8), fstab and systemd hand to every file system. A mount is always nodev and nosuid, whatever they say:
+# mount.fuse3(8) adds dev and suid unless it is told otherwise.
 _IGNORED = {
-    "rw", "dev", "nodev", "suid", "nosuid", "exec", "noexec", "async", "atime", "noatime", "relatime", "diratime",
-    "nodiratime", "auto", "noauto", "user", "nouser", "users", "_netdev", "nofail", "defaults",
+    "dev", "nodev", "suid", "nosuid", "async", "sync", "dirsync", "atime", "noatime", "relatime", "norelatime", "strictatime",
+    "nostrictatime", "diratime", "nodiratime", "lazytime", "nolazytime", "iversion", "noiversion", "silent", "loud", "auto",
+    "noauto", "user", "nouser", "users", "nousers", "owner", "noowner", "group", "nogroup", "_netdev", "nofail", "defaults",
 }  # fmt: skip
+_IGNORED_PREFIXES = ("x-", "X-", "comment=", "user=")
 _LAST_ID = (1 << 32) - 2  # the one above means nobody to every system call
-_KNOWN = "ro, allow_other, uid=N, gid=N, umask=OCTAL, fsname=NAME"
+_KNOWN = "ro, noexec, allow_other, uid=N, gid=N, umask=OCTAL, fsname=NAME"
+_SWITCHES = {"ro": ("ro", True), "rw": ("ro", False), "noexec": ("noexec", True), "exec": ("noexec", False),
+             "allow_other": ("allow_other", True)}  # fmt: skip
+_VALUES = {"uid", "gid", "umask", "fsname"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,7 @@ class MountOptions:
     """What ``-o`` says. ``uid``, ``gid`` and ``umask`` are of what the mount shows, not of the process."""
 
     read_only: bool
+    no_exec: bool
     allow_other: bool
     uid: int
     gid: int
@@ -37,6 +44,8 @@ class MountOptions:
         options = {f"fsname={self.fsname}", "subtype=artfs", "noatime"}
         if self.read_only:
             options.add("ro")
+        if self.no_exec:
+            options.add("noexec")
         if self.allow_other:
             options.add("allow_other")
         return options
@@ -47,22 +56,36 @@ def parse_options(options: Iterable[str]) -> MountOptions:
     values: dict[str, str | bool] = {}
     for option in (part for text in options for part in text.split(",") if part):
         key, equals, value = option.partition("=")
-        if key in {"ro", "allow_other"} and not equals:
-            values[key] = True
-        elif key in {"uid", "gid", "umask", "fsname"} and value:
+        if key in _SWITCHES and not equals:
+            name, state = _SWITCHES[key]
+            values[name] = state
+        elif key in _VALUES and value:
             values[key] = value
-        elif key == "rw":
-            values["ro"] = False
-        elif key not in _IGNORED and not key.startswith("x-"):
-            raise InvalidInputError(f"mount option {option!r} is not known", hint=f"known are {_KNOWN}")
+        elif key == "remount":
+            raise InvalidInputError(
+                "a mount cannot be remounted with other options", hint="unmount it, then mount it anew"
+            )
+        elif not is_known(option):
+            raise InvalidInputError(
+                f"mount option {option!r} is not known", hint=f"known are {_KNOWN}, and settings as registry=URL"
+            )
     return MountOptions(
         read_only=bool(values.get("ro", False)),
+        no_exec=bool(values.get("noexec", False)),
         allow_other=bool(values.get("allow_other", False)),
         uid=_number(values, "uid", os.geteuid(), 10, _LAST_ID),
         gid=_number(values, "gid", os.getegid(), 10, _LAST_ID),
         umask=_number(values, "umask", 0, 8, 0o777),
         fsname=str(values.get("fsname", "artfs")),
     )
+
+
+def is_known(option: str) -> bool:
+    """Whether an option means something here, or is one that means nothing to a mount of artfs."""
+    key, equals, value = option.partition("=")
+    if equals:
+        return (key in _VALUES and bool(value)) or option.startswith(_IGNORED_PREFIXES)
+    return key in _SWITCHES or key in _IGNORED or key.startswith(_IGNORED_PREFIXES)
 
 
 def _number(values: dict[str, str | bool], key: str, default: int, base: int, last: int) -> int:

@@ -18,11 +18,13 @@ import pyfuse3
 import trio
 
 from artfs.errors import UnreachableError
+from artfs.fuse.device import may_mount
 from artfs.fuse.operations import Operations
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from artfs.fuse.measures import Measures
     from artfs.fuse.options import MountOptions
     from artfs.vfs.filesystem import FileSystem
     from artfs.vfs.types import Inode
@@ -71,14 +73,21 @@ class Kernel:
 
 
 @contextlib.asynccontextmanager
-async def mounted(filesystem: FileSystem, mountpoint: Path, options: MountOptions) -> AsyncIterator[None]:
-    """Attach the mount point; nothing answers there until `serve` runs. Detaches it at the end."""
+async def mounted(
+    filesystem: FileSystem, mountpoint: Path, options: MountOptions, measures: Measures | None = None
+) -> AsyncIterator[trio.Event]:
+    """Attach the mount point; nothing answers there until `serve` runs. Detaches it at the end. ``measures`` counts what is asked.
+
+    A mount point ``/dev/fd/N`` is one that somebody else has attached, and will detach. The event is set when the kernel has said hello.
+    """
+    operations, greeted = Operations(filesystem, measures), trio.Event()
+    operations.init = greeted.set  # type: ignore[method-assign]  # pyfuse3 calls it at the first request
     try:
-        pyfuse3.init(Operations(filesystem), str(mountpoint), options.for_libfuse())
+        pyfuse3.init(operations, str(mountpoint), options.for_libfuse())
     except RuntimeError as error:
         raise UnreachableError(f"mounting {mountpoint} failed: {error}", hint=_why(options)) from error
     try:
-        yield
+        yield greeted
     finally:
         pyfuse3.close(unmount=True)
 
@@ -86,15 +95,22 @@ async def mounted(filesystem: FileSystem, mountpoint: Path, options: MountOption
 def _why(options: MountOptions) -> str:
     if options.allow_other and os.geteuid() != 0:
         return "allow_other needs the line 'user_allow_other' in /etc/fuse.conf"
+    if os.geteuid() == 0 and not may_mount():
+        return (
+            "root may not mount here: start the container with --cap-add SYS_ADMIN; docs/containers.md has ways without"
+        )
     if os.geteuid() != 0:
         return "mounting as an ordinary user needs fusermount3 (package fuse3) and a directory of your own"
     return "see the messages above"
 
 
-async def serve(mountpoint: Path, ready: Callable[[], None]) -> None:
-    """Answer requests until the mount is unmounted or `stop_serving` is called. ``ready`` is called when it answers."""
+async def serve(mountpoint: Path | None, greeted: trio.Event, ready: Callable[[], None]) -> None:
+    """Answer requests until the mount is unmounted or `stop_serving` is called. ``ready`` is called when it answers.
+
+    That is when the kernel has said hello, where the mount point is not to be seen from here (None).
+    """
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_announce, mountpoint, ready)
+        nursery.start_soon(_announce, mountpoint, greeted, ready)
         await pyfuse3.main(min_tasks=4, max_tasks=MAX_TASKS)
         nursery.cancel_scope.cancel()
 
@@ -104,7 +120,11 @@ def stop_serving() -> None:
     pyfuse3.terminate()
 
 
-async def _announce(mountpoint: Path, ready: Callable[[], None]) -> None:
+async def _announce(mountpoint: Path | None, greeted: trio.Event, ready: Callable[[], None]) -> None:
+    if mountpoint is None:
+        await greeted.wait()
+        ready()
+        return
     try:
         device = await trio.to_thread.run_sync(lambda: mountpoint.stat().st_dev, abandon_on_cancel=True)
     except OSError as error:

@@ -28,11 +28,13 @@ TABLE = {
     "NotEmptyError": "ENOTEMPTY",
     "BusyError": "EBUSY",
     "ConflictError": "EBUSY",
+    "CollectedError": "EBUSY",
     "PermissionDeniedError": "EACCES",
     "ReadOnlyError": "EROFS",
     "IntegrityError": "EIO",
     "ChangedError": "EIO",
     "UnreachableError": "EIO",
+    "OfflineError": "ENETUNREACH",
     "NoSpaceError": "ENOSPC",
     "NotSupportedError": "EOPNOTSUPP",
     "SchemaError": "EIO",
@@ -181,7 +183,7 @@ async def test_the_level_says_who_has_to_act(caplog, name):
 
 @pytest.mark.trio
 @pytest.mark.expects_warning("is damaged")
-async def test_a_failure_is_warned_of_once_for_each_cause_and_not_for_each_read(caplog):
+async def test_each_failure_is_given_to_the_log_which_says_each_cause_once(caplog):
     fs = FakeFileSystem()
     ops = Operations(fs)
     for message in ("blob a is damaged", "blob b is damaged") * 3:
@@ -189,4 +191,4 @@ async def test_a_failure_is_warned_of_once_for_each_cause_and_not_for_each_read(
         with pytest.raises(pyfuse3.FUSEError):
             await ops.read(9, 0, 1)
     warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert warned == ["read: blob a is damaged", "read: blob b is damaged"]
+    assert warned == ["read: blob a is damaged", "read: blob b is damaged"] * 3

@@ -5,12 +5,12 @@ import os
 import pytest
 
 from artfs.errors import InvalidInputError
-from artfs.fuse.options import MountOptions, parse_options
+from artfs.fuse.options import MountOptions, is_known, parse_options
 
 
 def test_without_options_everything_is_the_users():
     assert parse_options([]) == MountOptions(
-        read_only=False, allow_other=False, uid=os.geteuid(), gid=os.getegid(), umask=0, fsname="artfs"
+        read_only=False, no_exec=False, allow_other=False, uid=os.geteuid(), gid=os.getegid(), umask=0, fsname="artfs"
     )
 
 
@@ -29,6 +29,8 @@ def test_without_options_everything_is_the_users():
     (["fsname=a=b"], {"fsname": "a=b"}),
     (["ro,allow_other", "uid=5,umask=77"], {"read_only": True, "allow_other": True, "uid": 5, "umask": 0o077}),
     ([",,ro,,"], {"read_only": True}),
+    (["noexec"], {"no_exec": True}),
+    (["noexec,exec"], {"no_exec": False}),
     ([""], {}),
     ([f"uid={2**32 - 2}"], {"uid": 2**32 - 2}),
 ])  # fmt: skip
@@ -39,7 +41,8 @@ def test_options_are_understood(options, expected):
     )
 
 
-@pytest.mark.parametrize("option", ["rw", "dev", "nodev", "suid", "nosuid", "exec", "noexec", "async", "atime", "noatime", "relatime",
+@pytest.mark.parametrize("option", ["rw", "dev", "nodev", "suid", "nosuid", "exec", "async", "atime", "noatime", "relatime",
+                                    "sync", "strictatime", "lazytime", "silent", "owner", "group", "user=me", "comment=mine",
                                     "auto", "noauto", "user", "nouser", "users", "_netdev", "nofail", "defaults",
                                     "x-systemd.automount", "x-systemd.requires=network-online.target", "x-gvfs-show"])  # fmt: skip
 def test_what_fstab_and_systemd_hand_to_every_file_system_is_passed_by(option):
@@ -56,7 +59,15 @@ def test_what_is_not_known_is_refused_by_name(option):
     assert "allow_other" in caught.value.hint
 
 
+@pytest.mark.parametrize("option", ["ro", "noexec", "uid=1", "nodev", "x-systemd.automount", "user=me"])
+def test_what_means_something_is_known(option):
+    assert is_known(option)
+    assert not is_known("bogus")
+    assert not is_known("uid=")
+
+
 @pytest.mark.parametrize(("option", "reason"), [
+    ("remount", "cannot be remounted"),
     ("uid=me", "not a number"),
     ("uid=1.5", "not a number"),
     ("uid=0x10", "not a number"),
@@ -81,6 +92,7 @@ def test_numbers_that_are_none_or_too_big_are_refused(option, reason):
 
 def test_libfuse_is_told_what_the_kernel_has_to_know():
     assert parse_options([]).for_libfuse() == {"fsname=artfs", "subtype=artfs", "noatime"}
+    assert "noexec" in parse_options(["noexec"]).for_libfuse()
     assert parse_options(["ro,allow_other,fsname=x,uid=5,umask=77"]).for_libfuse() == {
         "fsname=x", "subtype=artfs", "noatime", "ro", "allow_other",
     }  # fmt: skip
