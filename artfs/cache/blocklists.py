@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artfs.model.digest import Algorithm, Digest
+from artfs.private import make_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ class BlockLists:
     def put(self, content: Digest, digests: Sequence[bytes]) -> None:
         """Keep a list, atomically. Raises OSError where the cache cannot be written."""
         path = self._path(content)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(path.parent)
         body = b"".join(digests)
         descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)  # mode 0600
         try:

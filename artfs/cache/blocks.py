@@ -24,6 +24,7 @@ from artfs.cache.cachefile import CacheFile
 from artfs.cache.datafiles import Content, parse_content
 from artfs.cache.rows import CHECKSUM_SIZE, Adopted
 from artfs.cache.shelf import Shelf
+from artfs.cache.upkeep import Upkeep
 from artfs.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -163,6 +164,11 @@ class BlockCache:
             except sqlite3.Error as error:
                 self._shelf.failed(keeper, error)
         return frozenset()
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """What an administrator does with the cache."""
+        return Upkeep(self._shelf)
 
     def statistics(self) -> CacheStatistics:
         """Return what the cache holds, as of the last time this process recorded something. Never blocks."""

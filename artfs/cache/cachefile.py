@@ -71,6 +71,11 @@ class CacheFile:
         here = set(self._known.here(numbers))
         return [number for number in numbers if number not in here]
 
+    @property
+    def count(self) -> int:
+        """How many blocks are here. Never blocks."""
+        return self._known.summary()[0]
+
     def checksum(self, number: int) -> bytes | None:
         """Return the BLAKE3 of a block that is here. Never blocks."""
         state = self._known.state
@@ -191,6 +196,39 @@ class CacheFile:
         if len(data) != length or blake3.blake3(data).digest() != block.checksum:
             return None
         return data if size == length else data[offset : offset + size]
+
+    def check(self, number: int) -> bool | None:
+        """Whether a block is on the disk as it was written; None if it is not here. A damaged one is forgotten.
+
+        Unlike `read`, this is no use of the block, and leaves the page cache as it is.
+        """
+        for _ in range(_ATTEMPTS):
+            state = self._state()
+            block = None if state is None else self._known.block(state, number)
+            if state is None or block is None or block.checksum is None:
+                return None
+            try:
+                length = self._content.length(number)
+                data = state.keeper.world.data.read_direct(self._content, number * BLOCK_SIZE, length)
+            except OSError as error:
+                if state.counter == block.epoch:
+                    self._failed(state, number, block.checksum, error)
+                    return False
+                continue
+            if state.counter != block.epoch:  # somebody evicts: what was read may be a hole
+                continue
+            if len(data) == length and blake3.blake3(data).digest() == block.checksum:
+                return True
+            self._lost(state, Lost(self._content, number, block.checksum))
+            return False
+        return None
+
+    def use(self) -> None:
+        """Note that all blocks that are here are used now, so that others are evicted before them. Never blocks."""
+        state = self._known.state
+        if state is not None:
+            for number in self._known.here(range(self._content.blocks)):
+                state.keeper.recorder.touch(self._content, number)
 
     def _failed(self, state: State, number: int, checksum: bytes, error: OSError) -> None:
         if isinstance(error, FileNotFoundError) and state.keeper.world.intact():

@@ -26,6 +26,7 @@ from artfs.errors import ArtfsError, IntegrityError, InvalidInputError, NoSpaceE
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.manifest import decode_manifest
 from artfs.model.paths import join, split
+from artfs.private import make_private
 from artfs.sqlite import connect
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def compile_index(manifest: Digest, size: int, chunks: Iterable[bytes], target: 
 
 def _compile(manifest: Digest, chunks: Iterable[bytes], target: Path) -> None:
     try:
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(target.parent)
         descriptor, temporary = tempfile.mkstemp(prefix=".compile-", dir=target.parent)  # mode 0600
         try:
             _fill(temporary, _proven(manifest, chunks))

@@ -71,6 +71,8 @@ class Evictor:
         self._lock = threading.RLock()
         self.evicted = 0
         """Blocks evicted by this process."""
+        self.evicted_bytes = 0
+        """The disk space that they had."""
 
     def make_room(self, cost: int, *, on_disk: bool = True) -> bool:
         """Set room aside, evicting where there is none; False if another process is evicting now.
@@ -204,6 +206,7 @@ class Evictor:
         else:
             self._forget(content, victim.numbers, self._bump(content))
         self.evicted += len(victim.numbers)
+        self.evicted_bytes += victim.size
         if file is not None and not victim.whole and not self._punch(file, victim.numbers):
             self._drop(content, file if file.lock_whole() else None)
 

@@ -7,6 +7,7 @@ without locks, and may be used from any thread.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -19,6 +20,7 @@ from artfs.errors import IntegrityError, NotFoundError
 from artfs.model.diff import Line, digest_text, line_of
 from artfs.model.entry import Entry, parse_algorithm
 from artfs.model.paths import EntryPath, join
+from artfs.private import check_owner
 from artfs.sqlite import connect
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class ManifestIndex:
     def _prove(self) -> None:
         """Check the whole file once: damage found later, in the middle of a listing, could not be mended for who asked."""
         try:
+            check_owner(self._path)
             with self._path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size - _CHECKSUM_SIZE
                 found = os.pread(file.fileno(), _CHECKSUM_SIZE, size) if size > 0 else b""
@@ -255,6 +258,9 @@ class Indexes:
             try:
                 return ManifestIndex(path, home)
             except (IntegrityError, NotFoundError):
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(
+                    PermissionError
+                ):  # in a directory of somebody else, where it is not made anew either
+                    path.unlink(missing_ok=True)
         compile_index(manifest, size, read(), path)
         return ManifestIndex(path, home)

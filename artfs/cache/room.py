@@ -50,6 +50,14 @@ class Room:
         """The disk space of all blocks, those on their way in and out included."""
         return self._recorded + self._reserved + self._going
 
+    def most(self) -> int:
+        """Return how many bytes all blocks together may take before any is evicted. Looks at the disk. Raises OSError."""
+        self.refresh(now=True)
+        with self._lock:
+            by_size = self.max_bytes - self._slack // 2
+            by_disk = self.used + self._free - self._keep_free - self._free_slack // 2
+            return max(0, min(by_size, by_disk))
+
     def reserve(self, cost: int, *, on_disk: bool = True) -> bool:
         """Set room aside for a write; ``on_disk`` is False for a file that takes its space already."""
         with self._lock:

@@ -34,7 +34,7 @@ class Shelf:
     """What the contents of one cache share. Thread-safe; only methods that open a world or take note of a failure use the disk."""
 
     def __init__(self, cache_dir: Path, max_bytes: int, keep_free: int, clock: Callable[[], float]) -> None:
-        self._cache_dir = cache_dir
+        self.cache_dir = cache_dir
         self._max_bytes = max_bytes
         self._keep_free = keep_free
         self._clock = clock
@@ -84,7 +84,7 @@ class Shelf:
 
     def _begin(self, damaged: Keeper | None = None, reason: object = "") -> None:
         try:
-            world = open_world(self._cache_dir, None if damaged is None else damaged.world, reason)
+            world = open_world(self.cache_dir, None if damaged is None else damaged.world, reason)
             try:
                 room = Room(world.directory, self._max_bytes, self._keep_free, self._clock)
                 keeper = Keeper(world, room, self)

@@ -6,6 +6,7 @@ rules in `artfs.cache.datafiles`. What is unknown and younger than an hour may b
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import time
@@ -27,14 +28,18 @@ log = logging.getLogger(__name__)
 _OVERHEAD = 256 << 10  # bytes of disk that a file may take beyond its blocks before it is looked at
 
 
-def sweep(world: World, stopped: Callable[[], bool]) -> None:
-    """Remove what older worlds left, and tidy this one if a process ended without closing it. Raises OSError and sqlite3.Error."""
+def sweep(world: World, stopped: Callable[[], bool], *, always: bool = False) -> None:
+    """Remove what older worlds left, and tidy this one if a process ended without closing it, or ``always``.
+
+    Raises OSError and sqlite3.Error, and InterruptedError if it was stopped.
+    """
     for path in leftovers(world):
         _remove_world(path, stopped)
     with world.unclean_ends() as unclean:
-        if not unclean:
+        if not (unclean or always):
             return
-        log.info("the block cache in %s was not closed, looking for what is not recorded", world.directory)
+        if unclean:
+            log.info("the block cache in %s was not closed, looking for what is not recorded", world.directory)
         if not world.ledger.sound():
             raise LedgerDamagedError("its pages are not in order")
         with world.ledger.transaction() as transaction:
@@ -44,6 +49,15 @@ def sweep(world: World, stopped: Callable[[], bool]) -> None:
                 if stopped():
                     raise InterruptedError("the block cache is being closed")
                 _sweep_directory(world, kind, f"{number:02x}")
+
+
+def sweep_temporaries(cache_dir: Path) -> None:
+    """Remove files beside the block cache that were being written when a process ended: block lists, and indexes of manifests."""
+    for pattern in ("blocklists/*/.new-*", "index/*/.compile-*"):
+        for path in cache_dir.glob(pattern):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > LEFTOVER_AGE:
+                    path.unlink()
 
 
 def _remove_world(path: Path, stopped: Callable[[], bool]) -> None:

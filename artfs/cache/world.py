@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from artfs.cache.datafiles import DataFiles
 from artfs.cache.epochs import Epochs
 from artfs.cache.ledger import FORMAT, Ledger, is_damage
+from artfs.private import make_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,9 +131,8 @@ def _begin_session(directory: Path) -> _Session:
 def open_world(cache_dir: Path, damaged: World | None = None, reason: object = "") -> World:
     """Open the world in use, or begin the first one, or a new one if that in use is ``damaged``. Raises OSError and sqlite3.Error."""
     root = cache_dir / "blocks" / str(FORMAT)
-    cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for directory in (root.parent, root):  # mkdir gives its mode to the last one only
-        directory.mkdir(exist_ok=True, mode=0o700)
+    for directory in (cache_dir, root.parent, root):
+        make_private(directory)
     with _lock(root / "lock"):
         name = max(_names(root), default=None)
         if name is not None:

@@ -84,7 +84,7 @@ class Pipeline:
         self._fetches: dict[tuple[ContentKey, int], _Fetch] = {}
         self._read_ahead = ReadAhead()
         self._active: dict[ContentKey, float] = {}
-        self._completing: set[ContentKey] = set()
+        self._completing: dict[ContentKey, trio.Event] = {}
         self._failures: LRUCache[tuple[ContentKey, int], tuple[float, Exception]] = LRUCache(1024)
         nursery.start_soon(self._live)
 
@@ -160,6 +160,31 @@ class Pipeline:
         for entry in entries:
             if not self._reader.is_local(entry) and 0 < entry.size <= BLOCK_SIZE and self._is_wanted(entry, 0):
                 self._start(entry, 0, 0, urgent=False)
+
+    # For nobody yet ---------------------------------------------------------------------------------------------
+
+    async def bring(self, entry: Entry, first: int, last: int) -> int:
+        """Have a block of remote content fetched, and neighbours up to ``last`` that come with it; return the last that came.
+
+        It is for the cache and not kept in memory, and what somebody waits for goes before it. Raises what `Reader.blocks` raises.
+        """
+        fetch = self._fetches.get((content_key(entry), first)) or self._start(entry, first, last, urgent=False)
+        await fetch.done.wait()
+        if fetch.error is not None:
+            raise fetch.error
+        if fetch.blocks is None:
+            raise UnreachableError("the mount is ending")
+        for number in range(first, fetch.last + 1):
+            self._reader.release(entry, number)
+        return fetch.last
+
+    async def settle(self, entry: Entry) -> None:
+        """Prove a remote content that was fetched as it came, if it is complete; IntegrityError if it is not what it should be."""
+        under_way = self._completing.get(content_key(entry))
+        if under_way is not None:
+            await under_way.wait()
+        if self._reader.needs_completion(entry):
+            await self._lanes.disk.workers.run(partial(self._reader.complete, entry))
 
     # Blocks -----------------------------------------------------------------------------------------------------
 
@@ -257,10 +282,10 @@ class Pipeline:
         key = content_key(entry)
         if key in self._completing:
             return
-        self._completing.add(key)
+        self._completing[key] = trio.Event()
 
         def done(_: None, error: Exception | None) -> None:
-            self._completing.discard(key)
+            self._completing.pop(key).set()
             if error is not None and not isinstance(error, ArtfsError):  # the reader has logged the others
                 log.error("%s could not be completed", entry.path, exc_info=error)
 

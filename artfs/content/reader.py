@@ -49,6 +49,7 @@ class Reader:
             _MEMORY_BYTES, getsizeof=lambda data: len(data) + 200
         )
         self._reported: LRUCache[str, bool] = LRUCache(4096)
+        self.damaged = 0  # blocks or contents that were not what the manifest names, or not there
 
     def is_local(self, entry: Entry) -> bool:
         """Whether reading an entry costs no network."""
@@ -279,6 +280,7 @@ class Reader:
 
     def _report(self, entry: Entry, number: int) -> None:
         with self._lock:
+            self.damaged += 1
             known = self._reported.get(entry.digest, False)
             self._reported[entry.digest] = True
         if not known:

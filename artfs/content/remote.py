@@ -94,8 +94,7 @@ class Remote:
             self._only_proven(entry) or file.sealed or (is_provable(entry) and self._prover.list_of(entry) is not None)
         )
         there = file.whole or entry.size == 0
-        count = 0 if there else len(file.missing(0, block_count(entry.size) - 1))
-        cached = "yes" if there else "no" if count == block_count(entry.size) else "partly"
+        cached = "yes" if there else "partly" if file.count else "no"
         return cached, "proven" if proven else "provisional"
 
     def _file(self, entry: Entry) -> CacheFile:
