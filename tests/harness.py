@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from artfs.app.client import mount_points
+from tests.secrets import leaks
 
 DEADLINE = 30.0  # seconds that any condition may take on a slow machine
 
@@ -73,6 +74,8 @@ class Artfs:
             env=self.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd="/", timeout=120, **kwargs,
         )  # fmt: skip
         assert done.returncode == code, f"artfs {arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        if isinstance(done.stdout, str):
+            assert not leaks(done.stdout + done.stderr, self.environment), f"artfs {arguments} prints a secret"
         return done
 
     def start(self, *arguments, **kwargs):
@@ -127,6 +130,7 @@ class Artfs:
         for mountpoint in [path for path, _ in mount_points() if path.is_relative_to(self.root)]:
             with contextlib.suppress(AssertionError):
                 self.run("umount", "--force", mountpoint)
+        assert not leaks(self.log(), self.environment), "a secret is in the log of a mount"
 
     def log(self):
         return "".join(path.read_text() for path in sorted((self.root / "state/log").glob("*.log")))

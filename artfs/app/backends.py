@@ -10,26 +10,33 @@ from artfs.errors import InvalidInputError
 from artfs.model.reference import uri_scheme
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from artfs.cache.index import ManifestIndex
     from artfs.config import Config
     from artfs.model.entry import Entry
     from artfs.registry.port import ManifestFile, NewVersion, Registry, Reservation, Version
+    from artfs.registry.sql.sweeping import SqlSweepBook
     from artfs.staging.drafts import Draft
-    from artfs.staging.target import OpenTarget
+    from artfs.staging.target import OpenTarget, StoreTarget
+    from artfs.storage.holdings import Holdings
     from artfs.storage.metrics import Metered, OperationCount
     from artfs.storage.port import BlobStore, Objects, Source
+    from artfs.storage.troubles import Trouble, Troubles
     from artfs.storage.wandb_store import WandbStore
     from artfs.storage.wandb_urls import Upcoming
     from artfs.wandb.session import WandbSession
+    from artfs.wandb.upload import Uploads
 
 READ_LIMIT = 256 << 20
 """Bytes that this process reads from all services at once."""
 
 
 class Backends:
-    """The services that the settings name. The objects of a scheme are made once, with retry, limits and counts around them."""
+    """The services that the settings name.
+
+    The objects of a scheme are made once, with second requests, limits, retry and counts around them.
+    """
 
     def __init__(self, config: Config) -> None:
         from artfs.storage.limits import ByteLimit
@@ -38,7 +45,10 @@ class Backends:
         self._lock = threading.Lock()
         self._limit = ByteLimit(READ_LIMIT)
         self._objects: dict[str, Metered] = {}
+        self._made: list[Objects] = []
+        self._troubles: list[Troubles] = []
         self._session: WandbSession | None = None
+        self._claimed: set[str] = set()
 
     def schemes(self) -> Mapping[str, Callable[[], Objects]]:
         """Return what makes the objects of each scheme that references may have, but for ``file``."""
@@ -46,6 +56,7 @@ class Backends:
 
     def objects(self, scheme: str) -> Objects:
         """Return the objects of a scheme."""
+        from artfs.storage.hedge import Hedged
         from artfs.storage.limits import Limited
         from artfs.storage.metrics import Metered
         from artfs.storage.retry import Retrying
@@ -53,8 +64,17 @@ class Backends:
         name = "http" if scheme == "https" else scheme
         with self._lock:
             found = self._objects.get(name)
+            if found is None and self._config.offline:
+                from artfs.storage.offline import OfflineObjects
+
+                found = self._objects[name] = Metered(OfflineObjects())
             if found is None:
-                found = self._objects[name] = Metered(Retrying(Limited(self._make(name), self._limit)))
+                made = self._make(name)
+                self._made.append(made)
+                hedged = Hedged(made)
+                tried = Retrying(Limited(hedged, self._limit))
+                self._troubles.append(tried.troubles)
+                found = self._objects[name] = Metered(tried, {"hedge": hedged.second})
             return found
 
     def _make(self, scheme: str) -> Objects:
@@ -78,27 +98,27 @@ class Backends:
 
     def store(self) -> BlobStore:
         """Open the store. The bytes of versions on a W&B server are there, too."""
-        if self._on_wandb:
+        if self._asks_wandb:
             from artfs.storage.wandb_store import WandbStore
 
             return WandbStore(self._wandb(), self.objects("http"))
         url = self._config.store
         scheme = uri_scheme(url)
-        if scheme in {"s3", "gs"}:
+        if scheme in {"s3", "gs"} or self._on_wandb:
             from artfs.storage.blobs import ObjectBlobStore
 
-            return ObjectBlobStore(self.objects(scheme), url)
+            return ObjectBlobStore(self.objects("http" if self._on_wandb else str(scheme)), url)
         from artfs.storage.files import open_store
 
         return open_store(url)
 
     def open_file(self, store: BlobStore, upcoming: Upcoming) -> Callable[[Entry], Source] | None:
         """Return what opens the files of versions, where blobs are not found by their digests alone."""
-        return partial(cast("WandbStore", store).open_entry, upcoming=upcoming) if self._on_wandb else None
+        return partial(cast("WandbStore", store).open_entry, upcoming=upcoming) if self._asks_wandb else None
 
     def read_manifest(self, store: BlobStore, manifest: ManifestFile, version_id: str) -> Iterable[bytes]:
         """Yield the bytes of the manifest of a version, not proven yet. NotFoundError."""
-        if self._on_wandb:
+        if self._asks_wandb:
             yield from cast("WandbStore", store).read_manifest(version_id)
             return
         source = store.open(manifest.digest)
@@ -118,10 +138,8 @@ class Backends:
         on_step: Callable[[str], None],
     ) -> OpenTarget:
         """Return what says where the files and the manifest of a new version go."""
-        if not self._on_wandb:
-            from artfs.staging.target import StoreTarget
-
-            return lambda *_: StoreTarget(store, on_step)
+        if not self._asks_wandb:
+            return partial(self._store_target, registry, store, on_step)
         from artfs.staging.wandb_target import OtherVersions, WandbTarget
 
         session = self._wandb()
@@ -131,9 +149,60 @@ class Backends:
 
         return open_one
 
+    def _store_target(
+        self, registry: Registry, store: BlobStore, on_step: Callable[[str], None], draft: Draft, *_: object
+    ) -> StoreTarget:
+        from artfs.staging.target import StoreTarget
+        from artfs.storage.files_holdings import FileHoldings
+
+        holdings = self.holdings()
+        if registry.id not in self._claimed:
+            holdings.claim(registry.id)
+            self._claimed.add(registry.id)
+        hold = holdings.holds.of_draft(draft.directory) if isinstance(holdings, FileHoldings) else None
+        return StoreTarget(store, on_step, hold)
+
+    def holdings(self) -> Holdings:
+        """Return what is in the store, to be looked through and removed. InvalidInputError for a W&B server."""
+        if self._on_wandb:
+            raise InvalidInputError(
+                "what the store of a W&B server holds is the server's own affair", hint="it collects garbage itself"
+            )
+        from artfs.storage.holdings import ObjectHoldings
+
+        url = self._config.store
+        scheme = uri_scheme(url)
+        if scheme in {"s3", "gs"}:
+            from artfs.storage.blobs import ObjectBlobStore
+
+            objects = self.objects(scheme)
+            return ObjectHoldings(objects, ObjectBlobStore(objects, url), url)
+        from artfs.storage.files import FilesStore, store_path
+        from artfs.storage.files_holdings import FileHoldings
+
+        return FileHoldings(FilesStore(store_path(url)), store_path(url))
+
+    def sweep_book(self) -> SqlSweepBook:
+        """Open what the registry knows of removals from the store. InvalidInputError for a W&B server."""
+        if self._on_wandb:
+            raise InvalidInputError(
+                "the registry is a W&B server, which collects garbage itself",
+                hint="delete versions with artfs rm; the server removes what nobody needs",
+            )
+        if self._config.offline:
+            raise InvalidInputError("the registry is not asked offline", hint="leave --offline out")
+        from artfs.registry.sql.sweeping import SqlSweepBook
+
+        return SqlSweepBook(self._config.registry)
+
     @property
     def _on_wandb(self) -> bool:
         return uri_scheme(self._config.registry) in {"http", "https"}
+
+    @property
+    def _asks_wandb(self) -> bool:
+        """Whether a W&B server is asked for everything; offline, nobody is, and what is not here is refused as that of any store."""
+        return self._on_wandb and not self._config.offline
 
     def _wandb(self) -> WandbSession:
         """Return the session of the W&B server, which registry and store share."""
@@ -158,6 +227,10 @@ class Backends:
 
         path = self._config.cache_dir / "seen" / f"{Digest.of(url.encode()).hex[:16]}.sqlite"
         memory = Memory(path)
+        if self._config.offline:
+            from artfs.registry.offline import OfflineRegistry
+
+            return OfflineRegistry(memory, entity)
         if self._on_wandb:
             from artfs.registry.wandb.registry import WandbRegistry
 
@@ -172,12 +245,38 @@ class Backends:
         with self._lock:
             return {scheme: objects.counts() for scheme, objects in self._objects.items()}
 
+    def troubles(self) -> Sequence[Trouble]:
+        """Return the services that do not answer now."""
+        with self._lock:
+            return [trouble for troubles in self._troubles for trouble in troubles.now()]
+
+    def metered(self) -> Mapping[str, Metered]:
+        """Return the objects of each scheme that was used, which say what they were asked and are being asked."""
+        with self._lock:
+            return dict(self._objects)
+
+    @property
+    def uploads(self) -> Uploads | None:
+        """What was sent to a W&B server; None if there is none."""
+        with self._lock:
+            return None if self._session is None else self._session.uploads
+
+    def renew(self) -> None:
+        """Forget the credentials of every service: they are read again by the next request. Requests under way end as they would."""
+        with self._lock:
+            made, session = list(self._made), self._session
+        for objects in made:
+            objects.close()  # the session of the service: it is opened again when it is used again
+        if session is not None:
+            session.forget_credentials()
+
     def close(self) -> None:
         """Give back connections."""
         with self._lock:
             for objects in self._objects.values():
                 objects.close()
             self._objects.clear()
+            self._made.clear()
             session, self._session = self._session, None
         if session is not None:
             session.close()

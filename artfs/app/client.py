@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from artfs import errors
 from artfs.errors import ArtfsError, UnreachableError
+from artfs.model.digest import Digest
 from artfs.model.reference import redact
 
 if TYPE_CHECKING:
@@ -55,11 +56,16 @@ def mount_table(table: bytes | None = None) -> list[TableEntry]:
     for line in (Path("/proc/self/mountinfo").read_bytes() if table is None else table).split(b"\n"):
         fields = line.split(b" ")
         if len(fields) > 6 and fields[(dash := fields.index(b"-")) + 1] == FILE_SYSTEM_TYPE.encode():
-            path = _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), fields[4])
+            path = unescape(fields[4])
             options = frozenset(os.fsdecode(fields[dash + 3]).split(","))
             uid = next((int(one[8:]) for one in options if re.fullmatch(r"user_id=\d+", one)), None)
             found.append(TableEntry(Path(os.fsdecode(path)), int(fields[2].partition(b":")[2]), uid, options))
     return found
+
+
+def unescape(path: bytes) -> bytes:
+    """Return a path that mountinfo writes with escapes."""
+    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), path)
 
 
 def mount_points() -> list[tuple[Path, int]]:
@@ -88,9 +94,25 @@ def find_mount(path: str) -> MountInfo | None:
     return MountInfo(mountpoint, Path(os.fsdecode(control)))
 
 
+def socket_name(mountpoint: Path) -> str:
+    """Return a file name for a mount point: the same for the same path, short and plain."""
+    return Digest.of(os.fsencode(mountpoint)).hex[:16]
+
+
+def control_directories(config: Config) -> list[Path]:
+    """Return where the control sockets of this user's mounts are: of a login session, and of mounts that outlive it (fstab, systemd)."""
+    lasting = config.state_dir / "run"
+    return [config.runtime_dir, *([lasting] if lasting != config.runtime_dir and lasting.is_dir() else [])]
+
+
+def control_sockets(config: Config) -> list[Path]:
+    """Return the control sockets of the mounts of this user, those of dead ones too."""
+    return sorted(path for directory in control_directories(config) for path in directory.glob("*.sock"))
+
+
 def statuses(config: Config) -> Iterator[dict[str, Any]]:
     """Yield what each live mount of this user says of itself."""
-    for control in sorted(config.runtime_dir.glob("*.sock")):
+    for control in control_sockets(config):
         try:
             for answer in request(control, {"op": "status"}, timeout=5.0):
                 status: Any = answer["result"]
@@ -102,7 +124,8 @@ def statuses(config: Config) -> Iterator[dict[str, Any]]:
 def mount_of_registry(config: Config) -> MountInfo | None:
     """Return a live mount of this user that shows the registry of the settings and can be written to."""
     for status in statuses(config):
-        if status["registry"] == redact(config.registry) and not status.get("read_only"):
+        seen = not status["mountpoint"].startswith("/dev/fd/")
+        if seen and status["registry"] == redact(config.registry) and not status.get("read_only"):
             return MountInfo(Path(status["mountpoint"]), Path(status["control"]))
     return None
 
@@ -132,7 +155,7 @@ def refresh_all(config: Config, collection: CollectionRef | None = None, names: 
     message: Message = {"op": "refresh"}
     if collection is not None:
         message |= {"collection": str(collection), "names": list(names)}
-    for control in sorted(config.runtime_dir.glob("*.sock")):
+    for control in control_sockets(config):
         try:
             for _ in request(control, message, timeout=1.0):
                 pass

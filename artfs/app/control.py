@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from artfs.errors import ArtfsError, InvalidInputError
+from artfs.model.secrets import redact_text
+from artfs.private import make_private
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -30,12 +32,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_REQUEST = 1 << 20  # bytes
+MAX_REQUEST = 16 << 20  # bytes: a warm-up names a hundred thousand files
 
 
 def listen(path: Path) -> trio.SocketListener:
     """Make the socket, replacing one that a dead process left. Mode 0600, in a directory of mode 0700."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(path.parent)
     path.unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
@@ -80,7 +82,8 @@ async def _answer(stream: trio.SocketStream, operations: Mapping[str, Operation]
                 async for message in messages:
                     await _send(stream, message)
         except ArtfsError as error:
-            details: Message = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+            text, hint = redact_text(error.message), redact_text(error.hint)
+            details: Message = {"type": type(error).__name__, "message": text, "hint": hint}
             await _send(stream, {"error": details})
 
 

@@ -1,9 +1,9 @@
 """The mount process: put the parts together, serve until told to end, and end well.
 
-Started by `artfs.app.launch` as ``python -m artfs.app.daemon MOUNTPOINT FD``; the settings come in on stdin as JSON,
-and readiness or the error goes out on the file descriptor FD as one JSON line. Order of the end: stop taking requests,
-let running commits stop at their next step (or finish, when the mount was unmounted and nobody asked for haste), then
-give back drafts and registry.
+Started by `artfs.app.launch` as ``python -m artfs.app.daemon MOUNTPOINT``; the settings come in on stdin as JSON, and
+readiness or the error goes out as `artfs.app.launcher` says. Order of the end: stop taking requests, let running commits
+stop at their next step (or finish, when the mount was unmounted and nobody asked for haste), then give back drafts and
+registry.
 """
 
 from __future__ import annotations
@@ -16,24 +16,34 @@ import os
 import resource
 import signal
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
 from artfs.app import control
+from artfs.app.client import socket_name
 from artfs.app.daemon_ops import DaemonOperations
+from artfs.app.launcher import Command, Launcher, Terminal
+from artfs.app.logs import MountLog, open_log
+from artfs.app.pins import restore_pins
 from artfs.app.places import make_collection
 from artfs.app.services import Services, open_services
+from artfs.app.systemd import Systemd
+from artfs.app.unmount import detach_passed
+from artfs.app.warm import Warmer
+from artfs.app.watch_ops import watched
 from artfs.config import Config, config_from_json
 from artfs.content.following_pipeline import FollowingPipeline
 from artfs.errors import ArtfsError, UnreachableError
 from artfs.fuse.device import check_device
+from artfs.fuse.measures import Measures
 from artfs.fuse.options import MountOptions, parse_options
 from artfs.fuse.session import Kernel, mounted, serve, stop_serving
 from artfs.model.digest import Digest
 from artfs.model.reference import redact
+from artfs.model.secrets import secrets_of
 from artfs.vfs.catalog import Catalog
 from artfs.vfs.commits import Commits
 from artfs.vfs.drafts import DraftTree
@@ -81,13 +91,17 @@ class _DiskSpace:
 
 
 def build(
-    services: Services, options: MountOptions, kernel: Kernel, nursery: trio.Nursery, socket: Path
+    services: Services,
+    options: MountOptions,
+    kernel: Kernel,
+    nursery: trio.Nursery,
+    socket: Path,
+    pipeline: FollowingPipeline,
 ) -> tuple[FileSystem, Commits, DraftTree, Catalog, Lineage]:
     """Put the file system of one mount together."""
     config, registry = services.config, services.registry
     owner = Owner(options.uid, options.gid, options.umask)
     catalog = Catalog(registry, config.metadata_ttl)
-    pipeline = FollowingPipeline(services.reader, nursery, services.targets)
     slots = Slots(config.data_dir / "inodes.sqlite", registry.id)
     versions = Versions(catalog, services.indexes, slots, pipeline, services.open_index, owner)
 
@@ -131,6 +145,8 @@ def build(
 def _adopt_drafts(services: Services) -> None:
     """Take over the drafts that no process owns, and make sure that their collections have a directory to show them in."""
     for draft in services.drafts.acquire():
+        if services.config.offline:  # what was not seen cannot be made
+            continue
         try:
             make_collection(services.registry, draft.collection)
         except UnreachableError as error:
@@ -138,22 +154,52 @@ def _adopt_drafts(services: Services) -> None:
 
 
 async def run(
-    config: Config, mountpoint: Path, options: MountOptions, announce: Callable[[], None], owner: int | None = None
+    config: Config,
+    mountpoint: Path,
+    options: MountOptions,
+    mount_log: MountLog,
+    announce: Callable[[], None],
+    systemd: Systemd,
+    *,
+    owner: int | None = None,
+    passed: int | None = None,
 ) -> None:
-    """Mount, serve and end, at the latest when the process ``owner`` does. ``announce`` is called when the mount answers."""
-    check_device()
-    socket = config.runtime_dir / f"{socket_name(mountpoint)}.sock"
-    kernel = Kernel()
+    """Mount, serve and end, at the latest when the process ``owner`` does. ``announce`` is called when the mount answers.
+
+    ``passed`` is the descriptor of a ``/dev/fuse`` that somebody else has mounted.
+    """
+    if passed is None:
+        check_device()
+    device = mountpoint if passed is None else Path(f"/dev/fd/{passed}")
+    seen = mountpoint if passed is None or device != mountpoint else None
+    # Two processes with the same descriptor and one runtime directory must not take each other's socket.
+    socket = config.runtime_dir / f"{socket_name(seen or Path(f'{device}#{os.getpid()}'))}.sock"
+    kernel, measures = Kernel(), Measures()
     with open_services(config, shared=options.allow_other, mountpoints=[str(mountpoint)]) as services:
         if not options.read_only:
             await trio.to_thread.run_sync(_adopt_drafts, services)
         async with trio.open_nursery() as background:
-            filesystem, commits, drafts, catalog, lineage = build(services, options, kernel, background, socket)
+            pipeline = FollowingPipeline(services.reader, background, services.targets)
+            filesystem, commits, drafts, catalog, lineage = build(
+                services, options, kernel, background, socket, pipeline
+            )
             listener = control.listen(socket)
             try:
-                async with mounted(filesystem, mountpoint, options):
+                async with (
+                    watched(
+                        services,
+                        commits,
+                        measures,
+                        mount_log,
+                        mountpoint,
+                        partial(_end, commits),
+                        background,
+                        read_only=options.read_only,
+                    ) as watching,
+                    mounted(filesystem, device, options, measures) as greeted,
+                ):
                     kernel.start()
-                    background.start_soon(_obey_signals, commits, catalog)
+                    background.start_soon(_obey_signals, commits, catalog, services)
                     if owner is not None:
                         background.start_soon(_end_with, owner, commits)
                     operations = DaemonOperations(
@@ -166,13 +212,20 @@ async def run(
                         kernel,
                         read_only=options.read_only,
                     )
-                    background.start_soon(control.answer_all, listener, operations.table)
+                    warmer = Warmer(services, pipeline, background)
+                    table = {**operations.table, **watching, "warm": warmer.warm}
+                    background.start_soon(control.answer_all, listener, table)
+                    background.start_soon(restore_pins, services)
                     background.start_soon(_warm_up, services)
                     background.start_soon(lineage.record)
                     commits.resume()
                     if not options.read_only:
                         background.start_soon(_finish_orphans, services.drafts, commits)
-                    await serve(mountpoint, announce)
+                    background.start_soon(systemd.keep_alive, seen)
+                    await serve(seen, greeted, announce)
+                    systemd.tell("STOPPING=1")
+                if passed is not None:
+                    await trio.to_thread.run_sync(detach_passed, seen)
                 log.info("unmounted %s", mountpoint)
                 kernel.stop()
                 await commits.end()
@@ -209,24 +262,39 @@ async def _warm_up(services: Services) -> None:
         services.cache()
         services.store.has(Digest.of(b""))
 
-    if not services.store.local:
+    if not services.store.local and not services.config.offline:
         try:
             await trio.to_thread.run_sync(ask, abandon_on_cancel=True)
         except ArtfsError as error:
             log.warning("the store %s cannot be used now: %s", redact(services.config.store), error)
 
 
-async def _obey_signals(commits: Commits, catalog: Catalog) -> None:
-    """End on SIGTERM and SIGINT, ask the registry anew on SIGHUP, which would otherwise leave a dead mount point."""
+async def _obey_signals(commits: Commits, catalog: Catalog, services: Services) -> None:
+    """End on SIGTERM and SIGINT; on SIGHUP, which would otherwise leave a dead mount point, read credentials and ask the registry anew."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for number in signals:
             if number == signal.SIGHUP:
-                log.info("forgetting what the registry said, on SIGHUP")
-                catalog.forget()
+                await _begin_anew(catalog, services)
                 continue
             log.info("ending on %s", signal.Signals(number).name)
-            commits.stop()
-            stop_serving()
+            _end(commits, haste=True)
+
+
+async def _begin_anew(catalog: Catalog, services: Services) -> None:
+    """Forget credentials, and what the registry said."""
+    try:
+        await trio.to_thread.run_sync(services.backends.renew)
+    except Exception:  # a session that cannot be closed must not end the mount
+        log.exception("credentials may not be read again")
+    catalog.forget()
+    log.info("on SIGHUP, credentials are read again, and the registry is asked anew")
+
+
+def _end(commits: Commits, haste: bool) -> None:
+    """End the mount. In ``haste``, commits under way stop at their next step, and the next mount resumes them."""
+    if haste:
+        commits.stop()
+    stop_serving()
 
 
 async def _end_with(owner: int, commits: Commits) -> None:
@@ -241,76 +309,55 @@ async def _end_with(owner: int, commits: Commits) -> None:
         finally:
             os.close(descriptor)
     log.info("ending with process %d", owner)
-    commits.stop()
-    stop_serving()
-
-
-def socket_name(mountpoint: Path) -> str:
-    """Return a file name for a mount point: the same for the same path, short and plain."""
-    return Digest.of(os.fsencode(mountpoint)).hex[:16]
-
-
-def _set_up_logging(config: Config, mountpoint: Path, *, foreground: bool) -> Path:
-    path = config.state_dir / "log" / f"{socket_name(mountpoint)}.log"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handler: logging.Handler = logging.StreamHandler() if foreground else logging.FileHandler(path)
-    if not foreground:
-        path.chmod(0o600)
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    # Libraries are not asked for more than warnings: at a finer level some log signed URLs and tokens.
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("artfs").setLevel(config.log_level.upper())
-    return path
+    _end(commits, haste=True)
 
 
 def main() -> int:
     """Run the mount process: the arguments are those that `artfs.app.launch` gives."""
-    mountpoint, descriptor = Path(sys.argv[1]), int(sys.argv[2])
-    settings = json.load(sys.stdin)
+    mountpoint, settings = Path(sys.argv[1]), json.load(sys.stdin)
     config = config_from_json(settings["config"])
-    foreground = bool(settings["foreground"])
-    path = _set_up_logging(config, mountpoint, foreground=foreground)
+    report, foreground = settings["report"], bool(settings["foreground"])
+    launcher: Launcher = Terminal(settings["lock"]) if report is None else Command(report)
+    systemd = Systemd.of(os.environ)
+    path = config.state_dir / "log" / f"{socket_name(mountpoint)}.log"
+    secrets = secrets_of(os.environ, [config.registry, config.store])
+    mount_log = open_log(None if foreground else path, config.log_level, secrets)
     # Every file of a draft that anybody has open is open here too.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
-    def say(message: object) -> None:
-        os.write(descriptor, json.dumps(message).encode() + b"\n")
-
     def announce() -> None:
         log.info("mounted %s: registry %s, pid %d", mountpoint, redact(config.registry), os.getpid())
-        say({"ready": True, "log": str(path), "pid": os.getpid()})
-        os.close(descriptor)
-        notify_systemd("READY=1")
+        if settings["automount"]:
+            os.setsid()
+        launcher.ready(str(path))
+        systemd.tell(f"READY=1\nSTATUS=serving {mountpoint}")
 
     gc.freeze()  # the modules: nothing of them is garbage, and looking takes time from readers
+    owner, options = settings["owner"], parse_options(settings["options"])
+    how = {"owner": owner, "passed": settings["passed"]}
+    serve_all = partial(run, config, mountpoint, options, mount_log, announce, systemd, **how)
     code = 0
     try:
-        trio.run(run, config, mountpoint, parse_options(settings["options"]), announce, settings.get("owner"))
+        trio.run(serve_all)
     except* ArtfsError as group:
         error = first_error(group)
-        log.error("the mount failed: %s", error)  # noqa: TRY400 - the message says it all
-        _say_error(say, error)
+        if not foreground:
+            log.error("the mount failed: %s", error)  # noqa: TRY400 - the message says it all
+        launcher.failed(error)
         code = error.exit_code
     except* Exception as group:
         log.exception("the mount failed")
-        _say_error(say, ArtfsError(f"the mount process failed: {group.exceptions[0]!r}", hint=f"see {path}"))
+        hint = "see above" if foreground else f"see {path}"
+        launcher.failed(ArtfsError(f"the mount process failed: {group.exceptions[0]!r}", hint=hint))
         code = 1
-    if settings.get("owner") is not None:
+    mount_log.say_due(at_once=True)
+    if owner is not None:
         with contextlib.suppress(OSError):  # the owner has done so
             mountpoint.rmdir()
         if code == 0:
             path.unlink(missing_ok=True)  # the next mount of a program is at another place, and has another log
     return code
-
-
-def _say_error(say: Callable[[object], None], error: ArtfsError) -> None:
-    try:
-        say({"error": {"type": type(error).__name__, "message": error.message, "hint": error.hint}})
-    except OSError:
-        return  # the launcher has heard that the mount was ready, and has gone
 
 
 def first_error(group: BaseExceptionGroup[ArtfsError]) -> ArtfsError:
@@ -319,16 +366,6 @@ def first_error(group: BaseExceptionGroup[ArtfsError]) -> ArtfsError:
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
     return found if isinstance(found, ArtfsError) else ArtfsError(str(found))
-
-
-def notify_systemd(state: str) -> None:
-    """Tell systemd how it goes, when it is there to listen (sd_notify(3))."""
-    import socket
-
-    address = os.environ.pop("NOTIFY_SOCKET", "")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
 if __name__ == "__main__":

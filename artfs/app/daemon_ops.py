@@ -1,10 +1,8 @@
-"""What a mount process does when its control socket is asked: status, refresh, stage, commit, record, diff."""
+"""What a mount process does when its control socket is asked: refresh, stage, commit, record, diff; see `artfs.app.watch_ops`, too."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,11 +21,9 @@ from artfs.model.names import (
     parse_type,
     version_name,
 )
-from artfs.model.reference import redact
 from artfs.model.runs import parse_full_run
 from artfs.staging.drafts import Base
 from artfs.staging.journal import Journal
-from artfs.version import __version__
 from artfs.vfs.namespace import COMMIT_NAME, STAGING_NAME, Kind
 
 if TYPE_CHECKING:
@@ -76,44 +72,11 @@ class DaemonOperations:
     def table(self) -> Mapping[str, Operation]:
         """The operations by name."""
         return {
-            "status": self.status,
             "refresh": self.refresh,
             "stage": self.stage,
             "commit": self.commit,
             "record": self.record,
             "diff": partial(diff, self._services, self._commits),
-        }
-
-    async def status(self, _: Message) -> AsyncGenerator[Message, None]:
-        """Say who serves the mount, how its registry, its cache and its services do, and which commits are under way."""
-        services, cache = self._services, self._services.cache_if_made
-        health = services.health()
-        since = health.away_since
-        yield {
-            "result": {
-                "pid": os.getpid(),
-                "version": __version__,
-                "mountpoint": str(self._mountpoint),
-                "read_only": self._read_only,
-                "registry": redact(services.config.registry),
-                "registry_away_since": None if since is None else datetime.fromtimestamp(since, UTC).isoformat(),
-                "registry_reason": health.reason,
-                "store": redact(services.config.store),
-                "cache": None if cache is None else asdict(cache.statistics()),
-                "services": {
-                    scheme: {operation: asdict(count) for operation, count in counts.items()}
-                    for scheme, counts in services.backends.counts().items()
-                },
-                "commits": [
-                    {
-                        "collection": str(job.draft.collection),
-                        "draft": job.draft_name,
-                        "progress": job.progress.snapshot(),
-                        "waiting_for": job.waiting_for or None,
-                    }
-                    for job in self._commits.jobs
-                ],
-            }
         }
 
     async def refresh(self, request: Message) -> AsyncGenerator[Message, None]:

@@ -9,9 +9,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artfs.errors import IntegrityError, UnreachableError
+from artfs.errors import IntegrityError, PermissionDeniedError, UnreachableError
 from artfs.model.digest import Algorithm
 from artfs.model.names import version_name
+from artfs.private import check_owner, make_private
 from artfs.registry.fallback import Health
 from artfs.registry.remembered import RememberedRegistry
 
@@ -130,7 +131,7 @@ class Services:
         """What references to other versions lead to."""
         from artfs.content.targets import Targets
 
-        return Targets(self.registry.version_by_id, self.open_index)
+        return Targets(self.registry.version_by_id, self.registry.version_of_commit, self.open_index)
 
     @cached_property
     def drafts(self) -> Drafts:
@@ -204,12 +205,27 @@ class Services:
         self.backends.close()
 
 
+def _claim(config: Config) -> None:
+    """Make the data directory; PermissionDeniedError if it or the cache is not this user's, or cannot be used."""
+    for name, directory in (("data", config.data_dir), ("cache", config.cache_dir)):
+        try:
+            if name == "data":
+                make_private(directory)
+            elif directory.exists():
+                check_owner(directory)
+        except OSError as error:
+            raise PermissionDeniedError(
+                f"the {name} directory {directory} cannot be used: {error.strerror}",
+                hint=f"choose another with ARTFS_{name.upper()}_DIR",
+            ) from error
+
+
 @contextlib.contextmanager
 def open_services(config: Config, *, shared: bool = False, mountpoints: Sequence[str] = ()) -> Iterator[Services]:
     """Open the registry, and give back at the end whatever was opened."""
     from artfs.app.backends import Backends
 
-    config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _claim(config)
     backends = Backends(config)
     services = Services(config, backends.registry(), backends, shared, mountpoints)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import logging
 import os
 import select
 import signal
@@ -17,6 +18,8 @@ from pathlib import Path
 
 from artfs.app.client import mount_points
 from artfs.errors import ArtfsError, BusyError, NotFoundError, PermissionDeniedError, UnreachableError
+
+log = logging.getLogger(__name__)
 
 CONNECTIONS = Path("/sys/fs/fuse/connections")
 _DETACH = 2  # MNT_DETACH of umount2(2)
@@ -36,7 +39,7 @@ def unmount(path: str, *, force: bool = False) -> None:
         device = _device(mountpoint)
     if device is None:
         raise NotFoundError(f"no artfs is mounted at {path}", hint="findmnt -t fuse.artfs lists the mounts")
-    daemon = _process(mountpoint)
+    daemon = process_of(mountpoint)
     if force:
         _interrupt(daemon)
         _abort(device, daemon)
@@ -46,13 +49,23 @@ def unmount(path: str, *, force: bool = False) -> None:
         raise BusyError(f"{mountpoint} is in use" + (f" by {', '.join(users)}" if users else ""),
                         hint=f"close it there, or: artfs umount --force {mountpoint}")  # fmt: skip
     if daemon is not None:
-        _await_end(daemon, _FORCED_WAIT if force else None)
+        await_end(daemon, _FORCED_WAIT if force else None)
 
 
 def detach(mountpoint: Path) -> None:
     """Take a mount point out of the tree, now, whoever uses it."""
     if not _umount(mountpoint, lazily=True):
         raise UnreachableError(f"{mountpoint} cannot be detached", hint=f"as root: umount -l {mountpoint}")
+
+
+def detach_passed(mountpoint: Path | None) -> None:
+    """Take away a mount that somebody else has made, where it is to be seen from here and this user may. Never fails."""
+    if mountpoint is None or _device(mountpoint) is None:
+        return
+    try:
+        detach(mountpoint)
+    except ArtfsError as error:
+        log.info("whoever mounted %s has to unmount it: %s", mountpoint, error)
 
 
 def _device(mountpoint: Path) -> int | None:
@@ -84,7 +97,7 @@ def _umount(mountpoint: Path, *, lazily: bool) -> bool:
     return done.returncode == 0
 
 
-def _process(mountpoint: Path) -> int | None:
+def process_of(mountpoint: Path) -> int | None:
     """Return a descriptor (pidfd) of the process that serves a mount point."""
     pid = daemon_of(mountpoint)
     try:
@@ -93,7 +106,7 @@ def _process(mountpoint: Path) -> int | None:
         return None
 
 
-def _await_end(daemon: int, timeout: float | None) -> None:
+def await_end(daemon: int, timeout: float | None) -> None:
     """Wait until the mount process has ended: until then it finishes commits, and owns its drafts.
 
     After ``timeout`` seconds it is killed, which loses nothing: commits are journaled, and its drafts are on disk.

@@ -94,10 +94,14 @@ def complete_place(context: click.Context, _: click.Parameter, incomplete: str) 
 
 
 def complete_setting(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Offer the names of settings."""
-    from artfs.config.values import SETTINGS
+    """Offer the names of settings, each with what it is for."""
+    from artfs.config.described import DESCRIPTIONS
 
-    return [CompletionItem(name) for name in SETTINGS if name.startswith(incomplete)]
+    return [
+        CompletionItem(name, help=description.meaning)
+        for name, description in DESCRIPTIONS.items()
+        if name.startswith(incomplete)
+    ]
 
 
 def complete_mount(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:

@@ -27,16 +27,25 @@ COMMANDS = {
     "put": "Log a directory or a file as a new version, without a mount.",
     "get": "Write a version out to a directory, without a mount.",
     "run": "Run a command, and record what it reads and commits as its lineage.",
-    "status": "Show the mounts, their registry, cache and commits.",
+    "status": "Show the mounts, their registry, cache, drafts and commits, and what went wrong.",
+    "stats": "Show what a mount does, a line a second.",
+    "log-level": "Say or change how much a mount logs.",
     "ls": "List entities, projects, collections, versions or files.",
     "show": "Show what is known of a version.",
     "log": "Show the versions of a collection, newest first.",
     "diff": "Show what changed from one version to another, or in a draft.",
     "du": "Show how many bytes a version has, and how many are on this machine.",
     "verify": "Prove every byte of a version where it lies.",
+    "warm": "Fetch files into the block cache before they are read.",
+    "pin": "Fetch versions into the block cache and keep them there.",
+    "unpin": "Let pinned versions be evicted again.",
+    "ready": "Say whether versions can be read without a network.",
+    "cache": "Look into the block cache, make it smaller, prove it or empty it.",
     "lineage": "Show what a version was made from, and what was made of it.",
     "alias": "Add, move or remove aliases of a version.",
     "rm": "Delete a version.",
+    "fsck": "Check registry, store, drafts and cache, and repair what is safe to repair.",
+    "gc": "Delete what no version needs from the store, and versions whose time to live has run out.",
     "config": "Show the settings and where each is from, or change one.",
     "login": "Store the API key of a W&B server, or say who you are there.",
     "completion": "Print the completion script of a shell.",
@@ -55,7 +64,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"artfs.cli.{cmd_name}").command
+        command = importlib.import_module(f"artfs.cli.{cmd_name.replace('-', '_')}").command
         return command if isinstance(command, click.Command) else None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
@@ -88,8 +97,25 @@ def _debugging() -> bool:
 
 def exit_code(arguments: list[str] | None = None) -> int:
     """Run a command line and return its exit code; the process stays as it was."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if _is_of_mount(arguments):
+        helper = importlib.import_module("artfs.cli.mount_helper")
+        return helper.MOUNT_FAILED if _exit_code(helper.command, arguments) else 0
+    return _exit_code(main, arguments)
+
+
+def _is_of_mount(arguments: list[str]) -> bool:
+    """Whether mount.fuse3(8) calls: no command, but a source, an absolute mount point, and ``-o``, which it never omits."""
+    match arguments:
+        case [source, mountpoint, *rest]:
+            is_command = source in COMMANDS or source.startswith("-")
+            return not is_command and mountpoint.startswith("/") and "-o" in rest
+    return False
+
+
+def _exit_code(command: click.Command, arguments: list[str]) -> int:
     try:
-        result = main.main(args=arguments, prog_name="artfs", standalone_mode=False)
+        result = command.main(args=arguments, prog_name="artfs", standalone_mode=False)
     except click.exceptions.Abort:
         return 130
     except click.ClickException as error:
@@ -112,4 +138,6 @@ def exit_code(arguments: list[str] | None = None) -> int:
 
 
 def _say(line: str) -> None:
-    click.echo(f"artfs: {' '.join(line.splitlines())}", err=True)
+    from artfs.model.secrets import redact_text
+
+    click.echo(f"artfs: {' '.join(redact_text(line).splitlines())}", err=True)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import click
 
-from artfs.cli.options import with_config
-
-if TYPE_CHECKING:
-    from artfs.config import Config
+from artfs.cli.options import warn, with_flags
+from artfs.config import load_config
 
 
 @click.command()
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     "options",
     multiple=True,
     metavar="OPTIONS",
-    help="ro, allow_other, uid=N, gid=N, umask=OCTAL, fsname=NAME; separated by commas.",
+    help="ro, noexec, allow_other, uid=N, gid=N, umask=OCTAL, fsname=NAME, or a setting; separated by commas.",
 )
 @click.option(
     "--metadata-ttl",
@@ -29,17 +26,43 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="For how long listings and aliases are believed.",
 )
-@with_config
+@click.option(
+    "--offline", is_flag=True, help="Use no network: show what was seen last, and read what is on this machine."
+)
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Serve metrics (OpenMetrics) at http://127.0.0.1:PORT/metrics.",
+)
+@with_flags
 def command(
-    config: Config, mountpoint: str, foreground: bool, options: tuple[str, ...], metadata_ttl: float | None
+    flags: dict[str, object],
+    mountpoint: str,
+    foreground: bool,
+    options: tuple[str, ...],
+    metadata_ttl: float | None,
+    offline: bool,
+    metrics_port: int | None,
 ) -> int:
     """Mount the registry at MOUNTPOINT, and return when it answers.
 
     A mount point that a crash has left dead is repaired. Drafts that were left are there again, and commits that were
-    interrupted go on.
+    interrupted go on. MOUNTPOINT may be /dev/fd/N: a descriptor of /dev/fuse that whoever starts this has mounted.
+
+    With --offline nothing waits for a network, and no connection is made. A file that is not (all) on this machine is an error at once,
+    ENETUNREACH, and commits wait for a mount that is not offline. `artfs ready` says beforehand what could be read.
     """
     from artfs.app.launch import mount
+    from artfs.cli.mount_options import take_settings, warnings_of
 
+    settings, options_left = take_settings(options)
+    warn(warnings_of(options_left))
+    config = load_config(settings | {name: value for name, value in flags.items() if value is not None})
     if metadata_ttl is not None:
         config = dataclasses.replace(config, metadata_ttl=metadata_ttl)
-    return mount(config, mountpoint, options, foreground=foreground)
+    if metrics_port is not None:
+        config = dataclasses.replace(config, metrics_port=metrics_port)
+    if offline:
+        config = dataclasses.replace(config, offline=True)
+    return mount(config, mountpoint, options_left, foreground=foreground)

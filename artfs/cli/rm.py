@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @with_config
 def command(config: Config, ref: str, delete_aliases: bool, yes: bool) -> None:
-    """Delete the version REF, for ever. Its index is not used again, and its bytes stay in the store."""
+    """Delete the version REF, for ever. Its index is not used again, and its bytes stay in the store until artfs gc."""
     from artfs.app.client import refresh_all
     from artfs.app.services import open_services
     from artfs.model.names import parse_artifact_ref, version_name

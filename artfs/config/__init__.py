@@ -33,7 +33,8 @@ class Config:
     seconds. ``reference_roots`` are the directories under which ``file://`` references are served to other users (``allow_other``).
     ``cache_size`` is the most that the block cache may hold, ``cache_free`` what it leaves free on its disk (bytes). ``verify`` is
     ``strict`` if no byte may be served before the whole file is proven. ``metadata_addresses`` lets HTTP references lead to link-local
-    addresses.
+    addresses. ``offline``: no network is used; a registry elsewhere is what was seen of it last, and bytes are those on this machine.
+    ``metrics_port`` is where a mount serves its metrics on the loopback interface; 0 is nowhere.
     """
 
     registry: str
@@ -52,6 +53,8 @@ class Config:
     cache_free: int
     verify: str
     metadata_addresses: bool
+    offline: bool
+    metrics_port: int
 
 
 def load_config(flags: Mapping[str, object] | None = None) -> Config:
@@ -89,6 +92,8 @@ def _complete(values: dict[str, object]) -> Config:
         "cache_free": 2 << 30,
         "verify": "lazy",
         "metadata_addresses": False,
+        "offline": False,
+        "metrics_port": 0,
     }
     places = {
         "data_dir": data,

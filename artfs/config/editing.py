@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, cast
 from artfs.config.values import SETTINGS, parse_setting
 from artfs.config.writing import replace_file
 from artfs.errors import InvalidInputError, NotFoundError, PermissionDeniedError
+from artfs.private import make_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _KEY = re.compile(r"""\s*(?:"([^"\\]*)"|'([^']*)'|([\w-]+))\s*=""", re.ASCII)
-_NUMBERS = {"metadata_ttl", "threads"}
-_TRUTHS = {"metadata_addresses"}
+_NUMBERS = {"metadata_ttl", "threads", "metrics_port"}
+_TRUTHS = {"metadata_addresses", "offline"}
 _LISTS = {"reference_roots"}
 
 
@@ -155,7 +156,7 @@ def _parsed(text: str, path: Path) -> dict[str, object]:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(path.parent)
     except OSError as error:
         raise PermissionDeniedError(f"{path} cannot be written: {error.strerror}") from error
     replace_file(path, text, keep_mode=True)

@@ -17,7 +17,17 @@ from artfs.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-OTHER_VARIABLES = {"config", "debug", "mountpoint", "project", "run", "artifact_dir", "complete", "require_fuse"}
+OTHER_VARIABLES = {
+    "config",
+    "debug",
+    "mountpoint",
+    "mount_options",
+    "project",
+    "run",
+    "artifact_dir",
+    "complete",
+    "require_fuse",
+}
 """Names of ``ARTFS_*`` variables, in small letters, that are no settings: of commands, of systemd units, of the tests."""
 
 

@@ -123,6 +123,8 @@ _PARSERS: Mapping[str, Callable[[object, str], object]] = {
     "cache_free": _size,
     "verify": _choice(VERIFY),
     "metadata_addresses": _truth,
+    "offline": _truth,
+    "metrics_port": _number(0, 65535, whole=True),
 }
 
 SETTINGS = tuple(_PARSERS)

@@ -57,10 +57,13 @@ def decode_entry(path: str, fields: JsonValue) -> Entry:
         raise InvalidInputError(f"manifest entry {path!r} has an 'extra' that is not an object")
     size = 0 if size is None else size  # False is a size of the wrong type
     entry = Entry(parse_entry_path(path), digest, size, ref or None, birth or None, extra or {})
-    algorithm = parse_algorithm(entry.extra)
-    if entry.ref is None:
-        Digest.from_base64(digest, algorithm)  # a file whose digest can never match is refused here
-    _ = entry.block_list  # and so is the name of a block list that can never be found
+    try:
+        algorithm = parse_algorithm(entry.extra)
+        if entry.ref is None:
+            Digest.from_base64(digest, algorithm)  # a file whose digest can never match is refused here
+        _ = entry.block_list  # and so is the name of a block list that can never be found
+    except InvalidInputError as error:
+        raise InvalidInputError(f"manifest entry {path!r}: {error.message}") from error
     return entry
 
 

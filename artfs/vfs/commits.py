@@ -34,6 +34,16 @@ MAX_COMMITS = 2
 _FIRST_RETRY, _LAST_RETRY = 2.0, 60.0  # seconds between tries of a registry that cannot be reached
 
 
+@dataclass(slots=True)
+class Outcomes:
+    """What became of the commits of this mount so far. ``size`` is the bytes of the versions that were made."""
+
+    published: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    size: int = 0
+
+
 @dataclass(eq=False, slots=True)
 class Job:
     """A commit under way. ``name`` is what ``.commit/`` lists it as."""
@@ -71,6 +81,7 @@ class Commits:
         self._limiter = trio.CapacityLimiter(MAX_COMMITS)
         self._ending = trio.Event()
         self._stopping = trio.Event()
+        self.outcomes = Outcomes()
         self.gone: Callable[[Draft], None] = lambda _: None
 
     @property
@@ -188,6 +199,7 @@ class Commits:
 
     def _ended(self, job: Job) -> None:
         draft, collection = job.draft, job.draft.collection
+        self._count(job)
         if job.result is not None:
             self.gone(draft)
             for warning in job.result.warnings:
@@ -201,3 +213,12 @@ class Commits:
             self._notifier.forget_name(self.place(Kind.COLLECTION, collection), os.fsencode(alias))
         self._notifier.forget_attr(self.place(Kind.COLLECTION, collection))
         job.done.set()
+
+    def _count(self, job: Job) -> None:
+        if job.error is not None:
+            self.outcomes.failed += 1
+        elif job.result is not None and job.result.created:
+            self.outcomes.published += 1
+            self.outcomes.size += job.result.version.size
+        elif job.result is not None:
+            self.outcomes.unchanged += 1

@@ -18,6 +18,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from artfs.errors import SchemaError, UnreachableError
+from artfs.private import make_private
 from artfs.sqlite import connect
 from artfs.vfs.types import Inode
 
@@ -51,7 +52,7 @@ class Slots:
         self._registry = registry_id
         self._lock = threading.Lock()
         self._known: dict[str, int] = {}
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(path.parent)
         with self._transaction() as database:
             (found,) = database.execute("PRAGMA user_version").fetchone()
             if found > _FORMAT:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from artfs.errors import InvalidInputError, NotSupportedError, ReadOnlyError
 from artfs.model.metadata import parse_metadata
 from artfs.model.names import parse_type
+from artfs.model.secrets import redact_text
 from artfs.registry.summary import version_summary
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ async def of_entry(entry: Entry, pipeline: Pipeline) -> dict[str, bytes]:
         {
             "digest": entry.digest,
             "size": entry.size,
-            "ref": entry.ref,
+            "ref": None if entry.ref is None else redact_text(entry.ref),  # a query may be a signature
             "cached": cached,
             "verified": verified,
         }

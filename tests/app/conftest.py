@@ -12,6 +12,11 @@ import trio
 
 from artfs.app import control
 from tests.harness import as_user
+from tests.registry.conftest import postgres_databases
+from tests.staging.conftest import config, services
+from tests.storage.places import gcs_client, s3_client, shared_places
+
+__all__ = ["config", "gcs_client", "postgres_databases", "s3_client", "services", "shared_places"]
 
 ROOT = Path(__file__).parents[2]
 

@@ -154,7 +154,7 @@ def status(mountpoint, registry, **more):
 
 @pytest.fixture
 def config(tmp_path):
-    return SimpleNamespace(runtime_dir=tmp_path, registry="sqlite:////right")
+    return SimpleNamespace(runtime_dir=tmp_path, state_dir=tmp_path, registry="sqlite:////right")
 
 
 def leave_dead_sockets(directory):
@@ -178,7 +178,12 @@ def test_no_mount_shows_a_registry_that_nobody_has_mounted(config, tmp_path, ans
     leave_dead_sockets(tmp_path)
     answering(tmp_path / "2.sock", status("/mnt/wrong", "sqlite:////wrong"))
     assert mount_of_registry(config) is None
-    assert mount_of_registry(SimpleNamespace(runtime_dir=tmp_path / "missing", registry="")) is None
+    assert (
+        mount_of_registry(
+            SimpleNamespace(runtime_dir=tmp_path / "missing", state_dir=tmp_path / "missing", registry="")
+        )
+        is None
+    )
 
 
 def test_every_live_mount_hears_of_a_change_and_a_dead_one_is_no_failure(config, tmp_path, answering):

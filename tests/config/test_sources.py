@@ -28,6 +28,8 @@ SETTINGS = {
     "cache_free": (["0", "10m", "1 TB"], [0, 10 << 20, 1 << 40]),
     "verify": (["strict", "LAZY", "strict"], ["strict", "lazy", "strict"]),
     "metadata_addresses": (["yes", "off", "true"], [True, False, True]),
+    "metrics_port": (["9100", "1", "65535"], [9100, 1, 65535]),
+    "offline": (["yes", "off", "true"], [True, False, True]),
 }
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -12,13 +13,13 @@ from artfs.model.names import CollectionRef
 from artfs.staging.commit import CommitResult
 from artfs.staging.journal import Journal
 from artfs.staging.progress import CommitInterrupted
-from artfs.vfs.commits import MAX_COMMITS, Commits
+from artfs.vfs.commits import MAX_COMMITS, Commits, Outcomes
 from artfs.vfs.namespace import Kind
 from tests.vfs.world import DATA
 
 pytestmark = pytest.mark.trio
 
-DONE = CommitResult(version=None, created=True, warnings=("a word to the log",), hashed_files=0)
+DONE = CommitResult(version=SimpleNamespace(size=1000), created=True, warnings=("a word to the log",), hashed_files=0)
 
 
 class FakeCommitter:
@@ -306,3 +307,13 @@ async def test_a_commit_that_cannot_reach_the_registry_does_not_keep_the_mount_f
         await commits.end()
     assert (job.result, job.error, job.done.is_set()) == (None, None, True)
     assert commits.committer.is_frozen(job.draft)
+
+
+@pytest.mark.expects_warning("failed: the draft is empty")
+async def test_what_became_of_commits_is_counted_and_one_under_way_is_not(commits):
+    unchanged = CommitResult(version=SimpleNamespace(size=7), created=False, warnings=(), hashed_files=0)
+    commits.committer.outcomes = [DONE, DONE, unchanged, InvalidInputError("the draft is empty")]
+    for name in "abcd":
+        job = await begin(commits, name)
+        await job.done.wait()
+    assert commits.outcomes == Outcomes(published=2, unchanged=1, failed=1, size=2000)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from artfs.app.client import control_directories
 from artfs.app.doctor import directories, drafts, kernel, mounts, programs, services, settings
 from artfs.app.doctor.bounded import Bounded, LateError, run_bounded
 from artfs.app.doctor.finding import Finding, Level, problem
@@ -61,9 +62,12 @@ def checks(sources: Sources) -> Mapping[str, tuple[Check, float]]:
         "W&B credentials": (lambda: settings.check_wandb(config), WAIT),
         "credentials": (lambda: settings.check_credentials(config), WAIT),
         "mounts": (lambda: mounts.check_mounts(table), WAIT),
-        "sockets": (lambda: mounts.check_sockets(config.runtime_dir), WAIT),
+        "sockets": (
+            lambda: [one for place in control_directories(config) for one in mounts.check_sockets(place)],
+            WAIT,
+        ),
         "read-ahead": (lambda: kernel.check_read_ahead(table), WAIT),
-        "drafts": (lambda: drafts.check_drafts(config.data_dir, mounts.live_commits(config.runtime_dir)), NETWORK_WAIT),
+        "drafts": (lambda: drafts.check_drafts(config.data_dir, mounts.live_commits(config)), NETWORK_WAIT),
     }
     return found
 

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artfs.app.client import TableEntry, mount_table, request
+from artfs.app.client import TableEntry, control_sockets, mount_table, request
 from artfs.app.doctor.bounded import Bounded, LateError, run_bounded
 from artfs.app.doctor.finding import Finding, ok, problem, warning
 from artfs.app.unmount import detach
@@ -21,6 +21,8 @@ from artfs.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from artfs.config import Config
 
 ANSWER = 3.0  # seconds that a mount has for an answer out of its memory
 
@@ -127,10 +129,10 @@ def _about_version(status: dict[str, Any]) -> Finding:
     return ok("sockets", f"the mount process of {point} answers, version {found}")
 
 
-def live_commits(runtime_dir: Path) -> set[tuple[str, str]]:
+def live_commits(config: Config) -> set[tuple[str, str]]:
     """Return the commits that mounts of this user are working on: collection and draft."""
     found = set()
-    for path in runtime_dir.glob("*.sock"):
+    for path in control_sockets(config):
         with contextlib.suppress(ArtfsError):
             status = ask_status(path)
             found |= {(str(one["collection"]), str(one["draft"])) for one in status.get("commits", ())}
