@@ -8,11 +8,13 @@ The tree::
     ├── ExistsError               4
     ├── BusyError                 5   in use: open files, another owner, a mount with users
     │   └── ConflictError         5   somebody else has changed the same thing meanwhile
+    │       └── CollectedError        what a commit relies on may have been removed from the store
     ├── PermissionDeniedError     6
     ├── ReadOnlyError             6   a committed version, or a mount with -o ro
     ├── IntegrityError            7   bytes that are not what the manifest names
     │   └── ChangedError          7   what a reference names is another object now
     ├── UnreachableError          8   a backend that does not answer
+    │   └── OfflineError          8   what was asked for needs a network, and artfs is to use none
     ├── NoSpaceError              9
     ├── VersionDeletedError       3   a version deleted under its reader
     ├── NotSupportedError         2   this file system never does that
@@ -80,6 +82,10 @@ class ConflictError(BusyError):
     """Somebody else has changed the same thing since it was looked at."""
 
 
+class CollectedError(ConflictError):
+    """What a commit relies on may have been removed from the store meanwhile: it looks again."""
+
+
 class PermissionDeniedError(ArtfsError):
     """The caller may not do this."""
 
@@ -110,6 +116,10 @@ class UnreachableError(ArtfsError):
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
+
+
+class OfflineError(UnreachableError):
+    """What was asked for is not on this machine, and no network is to be used."""
 
 
 class NoSpaceError(ArtfsError):

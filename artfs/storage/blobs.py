@@ -1,7 +1,7 @@
 """A store of blobs in a bucket: ``<prefix>/<algorithm>/<first two hex digits>/<the rest>``, the layout of the store in a directory.
 
 An object appears whole or not at all, so a name always stands for a whole blob, and two writers of one blob write the same
-bytes. Nothing is ever deleted here.
+bytes. Nothing is ever deleted here: `artfs.storage.holdings` does that.
 """
 
 from __future__ import annotations

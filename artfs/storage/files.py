@@ -2,7 +2,8 @@
 
 Layout: ``<root>/<algorithm>/<first two hex digits>/<the rest>``, mode 0400, and ``<root>/tmp/`` for what is being written. A blob gets
 its name by a rename, so a name always stands for a whole blob; two writers of one blob write the same bytes. Several processes
-may share a store. Nothing is deleted here but leftovers in ``tmp/`` that are older than a day.
+may share a store. Nothing is deleted here but leftovers in ``tmp/`` that are older than a day; blobs that nobody needs are removed by
+`artfs.storage.files_holdings`, under the lock of `artfs.storage.holds`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from artfs.errors import (
     UnreachableError,
 )
 from artfs.model.reference import redact
+from artfs.private import make_closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -91,7 +93,7 @@ class FilesStore:
         self._temporary = root / "tmp"
         with _converted(str(root)):
             if not root.exists():  # a directory that is there keeps the mode that its owner gave it
-                root.mkdir(parents=True, mode=0o700)
+                make_closed(root)
             self._temporary.mkdir(exist_ok=True, mode=0o700)
             self._sweep()
 
@@ -146,7 +148,7 @@ class FilesStore:
         if _are_same(path, target):
             path.unlink()
             return
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_closed(target.parent)
         mode = path.stat().st_mode
         path.chmod(0o400)
         try:
@@ -167,7 +169,7 @@ class FilesStore:
 
     def _name(self, temporary: Path, blob: Digest) -> None:
         target = self.path(blob)
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_closed(target.parent)
         temporary.chmod(0o400)
         temporary.rename(target)
 

@@ -202,4 +202,5 @@ def _listing(client: Any, prefix: str) -> tuple[list[ObjectInfo], Iterator[Objec
 
 def _info(uri: str, blob: Any) -> ObjectInfo:  # noqa: ANN401
     generation = None if blob.generation is None else str(blob.generation)
-    return ObjectInfo(uri, int(blob.size), blob.etag, generation, blob.etag, blob.content_type or "")
+    modified = None if blob.updated is None else blob.updated.timestamp()
+    return ObjectInfo(uri, int(blob.size), blob.etag, generation, blob.etag, blob.content_type or "", modified)

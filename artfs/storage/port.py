@@ -24,6 +24,7 @@ class ObjectInfo:
     """What a service says of an object. ``etag`` is as it was sent, without quotes; ``version`` is an S3 version id or a generation.
 
     ``size`` is in bytes, -1 where an HTTP server does not say. ``raw_etag`` keeps the quotes, and the ``W/`` of a weak one.
+    ``modified`` is the unix time of the service at which it was written, in listings of buckets; None elsewhere.
     """
 
     uri: str
@@ -32,6 +33,7 @@ class ObjectInfo:
     version: str | None = None
     raw_etag: str | None = None
     content_type: str = ""
+    modified: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class Locator:
     ``offset`` and ``size`` are the span in bytes; ``size`` None is everything to the end. A span from the start that has a size is the
     whole object; one that begins later may end before it. ``etag`` (without quotes) and ``version`` pin the object: if it is
     another one now, or has another size, reading raises ChangedError. ``expires`` is the unix time at which the URI stops
-    being valid (a signed URL); ``headers`` go with each request.
+    being valid (a signed URL); ``headers`` go with each request. ``hedge`` is whether a second request for the same bytes may be sent
+    while the first one is slow: not where requests are counted (`artfs.storage.hedge`).
     """
 
     uri: str
@@ -51,6 +54,7 @@ class Locator:
     version: str | None = None
     expires: float | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    hedge: bool = True
 
 
 class Objects(Protocol):

@@ -10,8 +10,9 @@ import random
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from artfs.errors import UnreachableError
+from artfs.errors import ArtfsError, UnreachableError
 from artfs.storage.bucket_uris import shown
+from artfs.storage.troubles import Troubles
 from artfs.storage.wrapper import ObjectsWrapper
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Retrying(ObjectsWrapper):
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__(inner)
+        self.troubles = Troubles()
         self._deadline = deadline
         self._clock = clock
         self._sleep = sleep
@@ -52,9 +54,10 @@ class Retrying(ObjectsWrapper):
         started, tries = self._clock(), 0
         while True:
             try:
-                return ask()
+                answer = ask()
             except UnreachableError as error:
                 tries += 1
+                self.troubles.failed(uri, error.message)
                 pause = min(LAST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
                 pause = max(pause, error.retry_after or 0.0)
                 elapsed = self._clock() - started
@@ -64,4 +67,10 @@ class Retrying(ObjectsWrapper):
                         f"{shown(uri)} cannot be reached: gave up after {often} in {elapsed:.0f} s: {error.message}",
                         hint=error.hint,
                     ) from error
+            except ArtfsError:
+                self.troubles.answered(uri)
+                raise
+            else:
+                self.troubles.answered(uri)
+                return answer
             self._sleep(pause)

@@ -253,7 +253,7 @@ def _listed(bucket: str, found: dict[str, Any]) -> ObjectInfo:
     version = found.get("VersionId", NULL_VERSION)
     return ObjectInfo(
         f"s3://{bucket}/{found['Key']}", int(found["Size"]), unquote_etag(found["ETag"]),
-        None if version == NULL_VERSION else version, found["ETag"],
+        None if version == NULL_VERSION else version, found["ETag"], modified=found["LastModified"].timestamp(),
     )  # fmt: skip
 
 

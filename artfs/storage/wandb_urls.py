@@ -105,7 +105,7 @@ class FileUrls:
             for future in batch.values():
                 future.set_exception(error)
             raise
-        locators = {path: Locator(url, expires=expiry(url)) for path, url in found.items()}
+        locators = {path: Locator(url, expires=expiry(url), hedge=False) for path, url in found.items()}
         with self._lock:
             for path in (*ahead, *batch):
                 if path in locators:

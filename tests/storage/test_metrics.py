@@ -125,3 +125,40 @@ def test_requests_of_several_threads_are_all_counted(inner):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: objects.read(Locator(URI), 0, 11), range(2000)))
     assert (objects.counts()["read"].requests, objects.counts()["read"].size) == (2000, 20000)
+
+
+def test_how_long_requests_took_is_counted_by_operation(inner):
+    objects = Metered(inner)
+    for _ in range(3):
+        ASK["read"](objects)
+    ASK["list"](objects)
+    timings = objects.timings()
+    assert {name: one.count for name, one in timings.items()} == {"read": 3, "list": 1}
+    assert timings["read"].seconds == 3.0
+    assert timings["read"].cumulative()[-1] == 3
+
+
+@pytest.mark.parametrize("operation", ASK)
+def test_what_is_on_its_way_is_counted_until_it_is_answered_or_has_failed(inner, operation):
+    seen = []
+    answer = inner._answer
+    inner._answer = lambda value: (seen.append(objects.in_flight()), answer(value))[1]
+    objects = Metered(inner)
+    ASK[operation](objects)
+    assert set(seen) == {(1, 100 if operation == "read" else 0)}
+    assert objects.in_flight() == (0, 0)
+    inner.failure = UnreachableError("gone")
+    with pytest.raises(UnreachableError):
+        ASK[operation](objects)
+    assert objects.in_flight() == (0, 0)
+
+
+def test_an_upload_is_on_its_way_with_the_size_of_its_file(inner, tmp_path):
+    (tmp_path / "f").write_bytes(b"12345")
+    seen = []
+    answer = inner._answer
+    inner._answer = lambda value: (seen.append(objects.in_flight()), answer(value))[1]
+    objects = Metered(inner)
+    objects.upload(URI, tmp_path / "f")
+    assert seen == [(1, 5)]
+    assert objects.in_flight() == (0, 0)
