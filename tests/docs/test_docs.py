@@ -6,8 +6,10 @@ import importlib.util
 import re
 import shlex
 import sqlite3
+import tomllib
 from pathlib import Path
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import click
 import pytest
@@ -16,6 +18,9 @@ from artfs import errors
 from artfs.cache.compile import SCHEMA as INDEX_SCHEMA
 from artfs.cli.main import COMMANDS, main
 from artfs.config import Config
+from artfs.config.described import DESCRIPTIONS
+from artfs.config.sources import OTHER_VARIABLES
+from artfs.config.values import SETTINGS
 from artfs.fuse.errnos import ERRNOS
 from artfs.fuse.options import _KNOWN as MOUNT_OPTIONS
 from artfs.model.digest import version_digest
@@ -30,16 +35,8 @@ DOCUMENTS = sorted(
     for path in ROOT.rglob("*.md")
     if not any(part.startswith(".") for part in path.relative_to(ROOT).parts) and "node_modules" not in path.parts
 )
-OTHER_VARIABLES = {
-    "ARTFS_CONFIG",
-    "ARTFS_DEBUG",
-    "ARTFS_MOUNTPOINT",
-    "ARTFS_PROJECT",
-    "ARTFS_REQUIRE_FUSE",
-    "ARTFS_RUN",
-}
-
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -102,16 +99,42 @@ def check_artfs(words):
 
 def start_section():
     text = text_of("README.md")
-    return text[text.index("\n## Start\n") : text.index("\n## The main job\n")]
+    return text[text.index("\n## Start\n") : text.index("\n## A tour of five minutes\n")]
+
+
+def program_of_the_documents(name):
+    """Return a program that lies beside the documents, as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_the_help_texts_in_the_documents_are_those_of_the_program():
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
     page = text_of("docs/cli.md")
-    assert generate.generated(page) == page, "run python docs/generate.py"
+    assert program_of_the_documents("generate").generated(page) == page, "run python docs/generate.py"
     assert all(f"\n## artfs {name}\n" in page for name in COMMANDS)
+
+
+def test_the_settings_in_the_documents_are_those_of_the_program():
+    page = text_of("docs/configuration.md")
+    assert program_of_the_documents("generate").with_settings(page) == page, "run python docs/generate.py"
+
+
+def test_the_table_of_the_settings_is_the_same_on_every_machine(monkeypatch):
+    table = program_of_the_documents("generate").settings_table()
+    for name, value in {"HOME": "/elsewhere", "XDG_DATA_HOME": "/data", "XDG_RUNTIME_DIR": "/run/1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(99)))
+    assert program_of_the_documents("generate").settings_table() == table
+
+
+def test_the_picture_of_the_tour_is_drawn_from_the_readme():
+    picture = program_of_the_documents("picture")
+    assert picture.PICTURE.read_text() == picture.drawn(text_of("README.md")), "run python docs/picture.py"
+    ElementTree.parse(picture.PICTURE)
+    shown = [line for block in _CONSOLE.findall(text_of("README.md"))[: picture.BLOCKS] for line in block.splitlines()]
+    assert max(map(len, shown)) <= picture.COLUMNS
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
@@ -151,14 +174,13 @@ def test_a_command_that_does_not_exist_is_found():
             check_artfs(words)
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Config)])
-def test_every_setting_is_documented(name):
-    assert f"\n| `{name}` | `ARTFS_{name.upper()}` |" in text_of("docs/formats.md")
+def test_every_setting_is_described():
+    assert set(DESCRIPTIONS) == {field.name for field in dataclasses.fields(Config)}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_variables_exist(document):
-    known = {f"ARTFS_{field.name.upper()}" for field in dataclasses.fields(Config)} | OTHER_VARIABLES
+    known = {f"ARTFS_{name.upper()}" for name in (*SETTINGS, *OTHER_VARIABLES)}
     assert set(re.findall(r"\bARTFS_[A-Z_]*[A-Z]\b", document.read_text())) <= known
 
 
@@ -208,3 +230,26 @@ def test_the_digest_of_a_version_is_computed_as_documented():
 def test_the_manifest_in_the_documents_is_one_that_artfs_writes():
     (example,) = [body for language, body in _FENCE.findall(text_of("docs/formats.md")) if language == "json"]
     assert b"".join(encode_manifest(decode_manifest([example.encode()]))).decode() == example
+
+
+def test_the_packages_and_walls_in_the_documents_are_those_of_the_program():
+    text = text_of("docs/architecture.md")
+    layers = tomllib.loads(text_of("pyproject.toml"))["tool"]["importlinter"]["contracts"][0]["layers"]
+    assert f"\n{' > '.join(layers).replace('artfs.', '')}\n" in text
+    described = set(re.findall(r"^\| `(\w+)/?` \| ", text, re.MULTILINE))
+    packages = {path.parent.name for path in (ROOT / "artfs").glob("*/__init__.py")}
+    assert described == packages | {"errors"}
+    modules = {path.stem for path in (ROOT / "artfs").glob("*.py")} - {"__init__", "errors", "version"}
+    assert modules == set(re.findall(r"`(\w+)`", text.partition("\nBeside them are ")[2].partition("\n")[0]))
+
+
+def test_the_modules_and_threads_in_the_documents_are_there():
+    text = text_of("docs/architecture.md")
+    for module in re.findall(r"`((?:\w+/)+\w+\.py)`", text):
+        assert (ROOT / "artfs" / module).exists() or (ROOT / module).exists(), module
+    sources = "".join(path.read_text() for path in (ROOT / "artfs").rglob("*.py"))
+    for thread in re.findall(r"`(artfs-[\w-]+)`", text):
+        assert f'"{thread}"' in sources, thread
+    for package, name in re.findall(r"`(\w+)\.([A-Z]\w+)`", text):
+        if (ROOT / "artfs" / package).is_dir():
+            assert any(f"class {name}" in path.read_text() for path in (ROOT / "artfs" / package).rglob("*.py")), name

@@ -1,0 +1,3 @@
+"""The servers that documents speak of."""
+
+from tests.wandb_server.fixtures import *  # noqa: F403
