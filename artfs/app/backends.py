@@ -72,7 +72,7 @@ class Backends:
                 made = self._make(name)
                 self._made.append(made)
                 hedged = Hedged(made)
-                tried = Retrying(Limited(hedged, self._limit))
+                tried = Retrying(Limited(hedged, self._limit), self._config.retry_seconds)
                 self._troubles.append(tried.troubles)
                 found = self._objects[name] = Metered(tried, {"hedge": hedged.second})
             return found
@@ -211,7 +211,7 @@ class Backends:
 
         with self._lock:
             if self._session is None:
-                self._session = WandbSession(self._config.registry)
+                self._session = WandbSession(self._config.registry, retry_seconds=self._config.retry_seconds)
             return self._session
 
     def registry(self) -> Registry:

@@ -36,6 +36,7 @@ from artfs.app.warm import Warmer
 from artfs.app.watch_ops import watched
 from artfs.config import Config, config_from_json
 from artfs.content.following_pipeline import FollowingPipeline
+from artfs.content.pipeline import deadline_after
 from artfs.errors import ArtfsError, UnreachableError
 from artfs.fuse.device import check_device
 from artfs.fuse.measures import Measures
@@ -179,7 +180,9 @@ async def run(
         if not options.read_only:
             await trio.to_thread.run_sync(_adopt_drafts, services)
         async with trio.open_nursery() as background:
-            pipeline = FollowingPipeline(services.reader, background, services.targets)
+            pipeline = FollowingPipeline(
+                services.reader, background, services.targets, deadline_after(config.retry_seconds)
+            )
             filesystem, commits, drafts, catalog, lineage = build(
                 services, options, kernel, background, socket, pipeline
             )

@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 from artfs.app.client import mount_points
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 CONNECTIONS = Path("/sys/fs/fuse/connections")
 _DETACH = 2  # MNT_DETACH of umount2(2)
 _MAX_USERS = 5
+_MOMENT = 1.0  # seconds for which a mount may be busy
 _FORCED_WAIT = 5.0  # seconds that a mount process has to end by itself once its connection is cut
 
 
@@ -44,12 +46,22 @@ def unmount(path: str, *, force: bool = False) -> None:
         _interrupt(daemon)
         _abort(device, daemon)
         detach(mountpoint)
-    elif not _umount(mountpoint, lazily=False):
+    elif not _umount_when_free(mountpoint):
         users = _users(mountpoint)
         raise BusyError(f"{mountpoint} is in use" + (f" by {', '.join(users)}" if users else ""),
                         hint=f"close it there, or: artfs umount --force {mountpoint}")  # fmt: skip
     if daemon is not None:
         await_end(daemon, _FORCED_WAIT if force else None)
+
+
+def _umount_when_free(mountpoint: Path) -> bool:
+    """Unmount; False if the mount stays busy. A process that asks for a name at that moment makes it busy, too, but not for long."""
+    until = time.monotonic() + _MOMENT
+    while not _umount(mountpoint, lazily=False):
+        if time.monotonic() > until:
+            return False
+        time.sleep(_MOMENT / 20)
+    return True
 
 
 def detach(mountpoint: Path) -> None:

@@ -16,6 +16,7 @@ import trio
 from artfs.app.client import request, statuses
 from artfs.app.selecting import Selected, from_json, to_json
 from artfs.content.following_pipeline import FollowingPipeline
+from artfs.content.pipeline import deadline_after
 from artfs.content.warm import Content, Failure, Fetched, Shelves, Survey, Warming, survey
 from artfs.errors import ArtfsError, NoSpaceError
 from artfs.model.names import version_name
@@ -151,7 +152,9 @@ def warm_here(services: Services, selections: Sequence[Selection], progress: Pro
 
     async def work() -> dict[str, Any] | ArtfsError:
         async with trio.open_nursery() as nursery:
-            pipeline = FollowingPipeline(services.reader, nursery, services.targets)
+            pipeline = FollowingPipeline(
+                services.reader, nursery, services.targets, deadline_after(services.config.retry_seconds)
+            )
             try:
                 return await run(services, pipeline, selections, progress, parallel=ALONE)
             except ArtfsError as error:

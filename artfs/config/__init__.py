@@ -34,7 +34,8 @@ class Config:
     ``cache_size`` is the most that the block cache may hold, ``cache_free`` what it leaves free on its disk (bytes). ``verify`` is
     ``strict`` if no byte may be served before the whole file is proven. ``metadata_addresses`` lets HTTP references lead to link-local
     addresses. ``offline``: no network is used; a registry elsewhere is what was seen of it last, and bytes are those on this machine.
-    ``metrics_port`` is where a mount serves its metrics on the loopback interface; 0 is nowhere.
+    ``retry_seconds`` is for how long a read or a question is tried again that fails. ``metrics_port`` is where a mount serves its metrics
+    on the loopback interface; 0 is nowhere.
     """
 
     registry: str
@@ -55,6 +56,7 @@ class Config:
     metadata_addresses: bool
     offline: bool
     metrics_port: int
+    retry_seconds: float
 
 
 def load_config(flags: Mapping[str, object] | None = None) -> Config:
@@ -94,6 +96,7 @@ def _complete(values: dict[str, object]) -> Config:
         "metadata_addresses": False,
         "offline": False,
         "metrics_port": 0,
+        "retry_seconds": 60.0,
     }
     places = {
         "data_dir": data,

@@ -55,5 +55,8 @@ DESCRIPTIONS: Mapping[str, Description] = {
     "offline": Description(
         "use no network: a registry elsewhere is what was seen of it last, bytes are those on this machine"
     ),
+    "retry_seconds": Description(
+        "for how many seconds a read or a question is tried again that fails: then it is an error, 1 to 3,600"
+    ),
     "metrics_port": Description("port of 127.0.0.1 at which a mount serves metrics (OpenMetrics); 0: nowhere"),
 }

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _KEY = re.compile(r"""\s*(?:"([^"\\]*)"|'([^']*)'|([\w-]+))\s*=""", re.ASCII)
-_NUMBERS = {"metadata_ttl", "threads", "metrics_port"}
+_NUMBERS = {"metadata_ttl", "threads", "metrics_port", "retry_seconds"}
 _TRUTHS = {"metadata_addresses", "offline"}
 _LISTS = {"reference_roots"}
 

@@ -125,6 +125,7 @@ _PARSERS: Mapping[str, Callable[[object, str], object]] = {
     "metadata_addresses": _truth,
     "offline": _truth,
     "metrics_port": _number(0, 65535, whole=True),
+    "retry_seconds": _number(1.0, 3600.0),
 }
 
 SETTINGS = tuple(_PARSERS)

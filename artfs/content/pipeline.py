@@ -48,7 +48,13 @@ More than may be on their way, so that there are always as many: what comes out 
 """
 
 DEADLINE = 90.0
-"""Seconds for which a reader waits for a block. The retries of storage end before."""
+"""Seconds for which a reader waits for a block."""
+
+
+def deadline_after(retry_seconds: float) -> float:
+    """Return for how long readers wait where storage tries again for some seconds: that ends before."""
+    return 1.5 * retry_seconds
+
 
 _LONG, _REMEMBERED = 5.0, 3.0
 """Seconds: who has waited that long for an error does not wait again when it asks within the other. The kernel asks twice for the

@@ -31,10 +31,12 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-QUESTION = 60.0  # seconds for a question with all its tries
-SILENCE = (
-    10.0  # seconds without any reply after which a question that changes nothing is given up: somebody waits for it
-)
+QUESTION = 60.0
+"""Seconds for a question with all its tries, unless a session says otherwise."""
+
+SILENCE = 10.0
+"""Seconds without any reply after which a question that changes nothing is given up: somebody waits for it."""
+
 MOST_REPLY = 64 << 20  # bytes of a reply, unpacked
 
 
@@ -42,7 +44,8 @@ class WandbSession:
     """A client of one server. Synchronous and thread-safe; a forked child needs one of its own.
 
     ``base_url`` as in WANDB_BASE_URL; plain HTTP to another machine only with ``allow_plain``. InvalidInputError. Nothing is asked, and no
-    credential is read, before the first question. ``clock``, ``now`` and ``sleep`` are those of `time`, or of a test.
+    credential is read, before the first question. ``retry_seconds`` is for a question with all its tries. ``clock``, ``now`` and ``sleep``
+    are those of `time`, or of a test.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class WandbSession:
         *,
         allow_plain: bool = False,
         environ: Mapping[str, str] | None = None,
+        retry_seconds: float = QUESTION,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
@@ -62,6 +66,7 @@ class WandbSession:
         )
         self._patience = Patience(clock, sleep)
         self._limit = RateLimit(clock)
+        self._question = retry_seconds
         self._lock = threading.Lock()
         self._is_refused = False
         self.uploads = Uploads()
@@ -85,8 +90,8 @@ class WandbSession:
         """
         name = f"{self._base}: {operation.name}"
         body = _body(operation, variables, name)
-        until = self._patience.clock() + QUESTION
-        silence = QUESTION if operation.is_change else SILENCE
+        until = self._patience.clock() + self._question
+        silence = self._question if operation.is_change else SILENCE
         return self._authorised(until, lambda value: self._patience.run(
             name, lambda left: self._post(name, body, value, left), until, self._limit, silence
         ))  # fmt: skip

@@ -28,6 +28,7 @@ SETTINGS = {
     "cache_free": (["0", "10m", "1 TB"], [0, 10 << 20, 1 << 40]),
     "verify": (["strict", "LAZY", "strict"], ["strict", "lazy", "strict"]),
     "metadata_addresses": (["yes", "off", "true"], [True, False, True]),
+    "retry_seconds": (["5", "1", "0.5e2"], [5.0, 1.0, 50.0]),
     "metrics_port": (["9100", "1", "65535"], [9100, 1, 65535]),
     "offline": (["yes", "off", "true"], [True, False, True]),
 }

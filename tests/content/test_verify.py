@@ -53,7 +53,7 @@ class World:
             raise NotFoundError("there is no such version")
 
         cache = self.cache()
-        return Verifier(self._origins(), Targets(nowhere, nowhere), self.lists, lambda: cache, self._advance)
+        return Verifier(self._origins(), Targets(nowhere, nowhere, nowhere), self.lists, lambda: cache, self._advance)
 
     def read(self, entry):
         """Read an entry as a mount does, so that it is cached."""

@@ -210,10 +210,11 @@ FORSAKEN = {
 
 @pytest.fixture(scope="session")
 def forsaken(tmp_path_factory, s3_server):
-    """A mount where reads wait for what never comes. They take a minute, so they begin with the first test that asks for this."""
+    """A mount where reads wait for what never comes. They take a while, so they begin with the first test that asks for this."""
     with FaultProxy(s3_server.url) as proxy:
         found = Remote(tmp_path_factory.mktemp("forsaken"), s3_server, proxy.url)
         found.expected += ["cannot be reached: gave up after"]
+        found.environment["ARTFS_RETRY_SECONDS"] = "20"
         found.known = {"known": b"still there"}
         files = {what: os.urandom(10_000) for what in FORSAKEN}
         found.version = found.put(found.known | files)

@@ -15,7 +15,7 @@ from tests.servers.faults import Stall
 BLOCK = 1 << 20
 WARNINGS = ("is damaged, the cache begins empty", "is off for 60 s", "cannot be kept")
 
-pytestmark = pytest.mark.usefixtures("forsaken")  # which takes its minute meanwhile
+pytestmark = pytest.mark.usefixtures("forsaken")  # which takes its time meanwhile
 
 
 class Cached(Remote):

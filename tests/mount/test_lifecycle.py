@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from artfs.app import unmount
 from artfs.app.client import mount_points
 from tests.harness import Artfs, as_user, wait_for
 
@@ -32,6 +33,22 @@ def test_a_signal_unmounts_cleanly(fresh, number):
     assert not is_mounted(fresh.mountpoint)
     assert os.listdir(fresh.mountpoint) == []
     assert list((fresh.root / "runtime").iterdir()) == []
+
+
+def test_a_mount_that_is_busy_for_a_moment_is_unmounted_all_the_same(fresh, monkeypatch):
+    fresh.mount()
+    descriptor = os.open(fresh.mountpoint, os.O_RDONLY)
+    plain, tries = unmount._umount, []
+
+    def umount(*arguments, **named):
+        tries.append(plain(*arguments, **named))
+        if len(tries) == 1:
+            os.close(descriptor)
+        return tries[-1]
+
+    monkeypatch.setattr(unmount, "_umount", umount)
+    unmount.unmount(str(fresh.mountpoint))
+    assert tries == [False, True]
 
 
 def test_a_busy_mount_says_who_uses_it_and_force_always_works(fresh):

@@ -16,7 +16,7 @@ from tests.servers.faults import Reset
 BLOCK = 1 << 20
 AWAY = ("the registry is away", "cannot be used now", "may not show", "cannot be reached", "cannot be used", " waits: ")
 
-pytestmark = pytest.mark.usefixtures("forsaken")  # which takes its minute meanwhile
+pytestmark = pytest.mark.usefixtures("forsaken")  # which takes its time meanwhile
 
 
 @contextlib.contextmanager

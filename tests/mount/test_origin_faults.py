@@ -383,7 +383,7 @@ def test_an_answer_that_stalls_is_given_up_and_asked_for_again(stalled):
     assert read.result(GIVES_UP) == file.data
 
 
-def test_what_stays_away_is_an_error_after_a_minute_and_not_before_and_not_never(forsaken):
+def test_what_stays_away_is_an_error_when_its_time_is_over_and_not_before_and_not_never(forsaken):
     for what, (key, read) in forsaken.reads.items():
         with pytest.raises(OSError) as caught:
             read.result(GIVES_UP)

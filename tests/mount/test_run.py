@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from artfs.app.client import find_mount, request
+from artfs.app.client import find_mount, mount_points, request
 from artfs.errors import InvalidInputError
 from artfs.model.names import CollectionRef
 from artfs.registry.port import RunState
@@ -242,7 +242,7 @@ def test_uses_are_written_down_before_the_mount_ends(fresh):
             command = ["cat", fresh.collection() / version]
             subprocess.run(command, env=os.environ | {"ARTFS_RUN": "me/demo/last"}, check=True, capture_output=True)
         process = fresh.start("umount", fresh.mountpoint)
-        wait_for(lambda: not os.path.ismount(fresh.mountpoint))
+        wait_for(lambda: fresh.mountpoint not in [path for path, _ in mount_points()])
     process.communicate(timeout=60)
     assert (fresh.used_by("data", "v0"), fresh.used_by("data", "v1")) == (["last"], ["last"])
 

@@ -51,11 +51,23 @@ def processes_of(uid=None):
             yield (directory / "cmdline").read_text(errors="replace") + (directory / "comm").read_text()
 
 
+@contextlib.contextmanager
+def short_name(control):
+    """Yield a short name of a socket, as long as it is needed."""
+    directory, _, name = os.fsdecode(control).rpartition("/")
+    descriptor = os.open(directory, os.O_PATH)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{name}"
+    finally:
+        os.close(descriptor)
+
+
 def ask(control, request):
     """Return all that the control socket answers to a request."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(30)
-        client.connect(control)
+        with short_name(control) as place:  # its name may be longer than an address
+            client.connect(place)
         client.sendall(request + b"\n")
         answer = b""
         while piece := client.recv(1 << 16):

@@ -1,5 +1,6 @@
 """What wraps objects passes everything on."""
 
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -16,7 +17,7 @@ CALLS = {
     "describe": (("uri", "version"), INFO),
     "list": (("prefix",), [INFO, INFO]),
     "write": (("uri", [b"data"], "digest"), INFO),
-    "upload": (("uri", "path", "digest"), INFO),
+    "upload": (("uri", Path("path"), "digest"), INFO),
     "remove": (("uri",), None),
     "close": ((), None),
 }

@@ -47,12 +47,12 @@ class Signer:
         query |= {"X-Expires": f"{expires:.3f}", "X-Generation": str(self._generation)}
         quoted = urllib.parse.quote(path)
         text = urllib.parse.urlencode(query)
-        return f"{self.base}{quoted}?{text}&X-Signature={self._mac(method, quoted, text)}"
+        return f"{self.base}{quoted}?{text}&X-Amz-Signature={self._mac(method, quoted, text)}"
 
     def check(self, method: str, target: str) -> dict[str, str]:
         """Return the query of a request's target, as it was sent; raise ``SignatureError`` if it opens nothing."""
         quoted, _, query = target.partition("?")
-        text, _, signature = query.rpartition("&X-Signature=")
+        text, _, signature = query.rpartition("&X-Amz-Signature=")
         if not text:
             raise SignatureError("AccessDenied", "Access Denied")
         if not hmac.compare_digest(signature, self._mac(method, quoted, text)):
