@@ -143,7 +143,7 @@ class HttpObjects:
         wanted, timeout = {**headers, "Accept-Encoding": "identity"}, (CONNECT_TIMEOUT, READ_TIMEOUT)
         with _converted(uri):
             session = self._open()
-            answer = session.get_signed(uri, wanted, timeout)
+            answer = session.get_signed(uri, wanted, REQUEST_TIMEOUT)
             if answer is None:
                 answer = session.get(uri, headers=wanted, stream=True, timeout=timeout)
         with contextlib.closing(answer), _converted(uri):
@@ -154,7 +154,7 @@ class HttpObjects:
             if self._session is None:
                 from artfs.storage.http_session import Session
 
-                self._session = Session(allow_metadata=self._allow_metadata)
+                self._session = Session(allow_metadata=self._allow_metadata, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
             return self._session
 
 

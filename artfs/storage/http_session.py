@@ -14,7 +14,7 @@ import netrc
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
@@ -23,13 +23,15 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from requests.utils import get_auth_from_url, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.util import Timeout
 
 from artfs.storage.addresses import is_forbidden
+from artfs.storage.signed import Gets
 from artfs.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from artfs.storage.signed import Reply
 
 _CONNECTIONS = 64
 _MAX_REDIRECTS = 10
@@ -49,23 +51,13 @@ class ForbiddenAddressError(OSError):
     """A request or a connection that would end where references must not lead."""
 
 
-class SignedAnswer(NamedTuple):
-    """An answer, with the names that those of requests have."""
-
-    status_code: int
-    headers: Mapping[str, str]
-    raw: Any
-
-    def close(self) -> None:
-        """Give back the connection: it is kept if everything was read."""
-        self.raw.close()
-        self.raw.release_conn()
-
-
 class Session(requests.Session):
-    """A session of requests under these rules. ``allow_metadata`` lets forbidden addresses be read."""
+    """A session of requests under these rules. ``allow_metadata`` lets forbidden addresses be read.
 
-    def __init__(self, *, allow_metadata: bool) -> None:
+    ``timeout`` is for connecting and for each silence, in seconds, where a request does not say another.
+    """
+
+    def __init__(self, *, allow_metadata: bool, timeout: tuple[float, float] = (5.0, 20.0)) -> None:
         super().__init__()
         self.headers["User-Agent"] = f"artfs/{__version__}"
         self.max_redirects = _MAX_REDIRECTS
@@ -73,7 +65,9 @@ class Session(requests.Session):
         for scheme in ("http://", "https://"):
             self.mount(scheme, _AnyAdapter() if allow_metadata else _CheckedAdapter())
         self._settings: dict[tuple[object, ...], dict[str, Any]] = {}
-        self._pools: dict[tuple[object, ...], Any] = {}
+        self._direct: dict[tuple[object, ...], Callable[[], Any] | None] = {}
+        self._connect_timeout, silence = timeout
+        self._gets = Gets(silence)
         self._always = {name: str(value) for name, value in self.headers.items()}
 
     def merge_environment_settings(
@@ -96,36 +90,51 @@ class Session(requests.Session):
                 self._settings[key] = found
         return {**found, "proxies": dict(found["proxies"])}
 
-    def get_signed(self, url: str, headers: Mapping[str, str], timeout: tuple[float, float]) -> SignedAnswer | None:
-        """Ask for a URL that is signed, with a third of the work: nothing is to be added to it, and it is written as it is sent.
+    def get_signed(self, url: str, headers: Mapping[str, str], seconds: float) -> Reply | None:
+        """Ask for a URL that is signed, with a fraction of the work: nothing is to be added to it, and it is sent as it is written.
 
-        None if this is no such URL, if it goes through a proxy, or if the answer leads elsewhere: `get` does all of that.
+        None if this is no such URL, if it goes through a proxy, or if the answer leads elsewhere or is none that `artfs.storage.signed`
+        understands: `get` does all of that. OSError, and what urllib3 raises where nobody can be connected to.
         """
         parts = urlsplit(url)
         if not _SIGNATURE.search(parts.query) or not _PLAIN_URL.fullmatch(url) or "@" in parts.netloc:
             return None
+        place = (parts.scheme, parts.netloc, *map(os.environ.get, _CERTIFICATES))
+        if place not in self._direct and len(self._direct) < _CONNECTIONS:
+            self._direct[place] = self._connector(url)
+        connect = self._direct.get(place)
+        if connect is None:
+            return None
+        wanted = {"Host": parts.netloc, **self._always, **headers}
+        reply = self._gets.get(place, connect, f"{parts.path or '/'}?{parts.query}", wanted, seconds)
+        if reply is not None and reply.status_code in _MOVED:
+            reply.close()
+            return None
+        return reply
+
+    def _connector(self, url: str) -> Callable[[], Any] | None:
+        """Return what connects to the host of a URL, with the certificates of the environment; None if that is a proxy's business."""
         settings = self.merge_environment_settings(url, {}, True, None, None)
         if select_proxy(url, settings["proxies"]):
             return None
-        key = (parts.scheme, parts.netloc, settings["verify"], settings["cert"])
-        pool = self._pools.get(key)
-        if pool is None:
-            adapter: Any = self.get_adapter(url)
-            adapter.check(url)
-            pool = adapter.get_connection_with_tls_context(
-                requests.Request("GET", url).prepare(), settings["verify"], cert=settings["cert"]
-            )
-            if len(self._pools) < _CONNECTIONS:
-                self._pools[key] = pool
-        reply = pool.urlopen(
-            "GET", f"{parts.path or '/'}?{parts.query}", headers={**self._always, **headers}, timeout=Timeout(*timeout),
-            retries=False, redirect=False, preload_content=False, decode_content=False,
-        )  # fmt: skip
-        if reply.status in _MOVED:
-            reply.drain_conn()
-            reply.release_conn()
-            return None
-        return SignedAnswer(reply.status, reply.headers, reply)
+        adapter: Any = self.get_adapter(url)
+        adapter.check(url)
+        pool = adapter.get_connection_with_tls_context(
+            requests.Request("GET", url).prepare(), settings["verify"], cert=settings["cert"]
+        )
+
+        def connect() -> Any:  # noqa: ANN401 - a connection of urllib3
+            connection = pool._new_conn()  # noqa: SLF001 - made as that of its own requests
+            connection.timeout = self._connect_timeout
+            connection.connect()
+            return connection
+
+        return connect
+
+    def close(self) -> None:
+        """Give back connections."""
+        self._gets.close()
+        super().close()
 
     def rebuild_auth(self, prepared_request: Any, response: Any) -> None:  # noqa: ANN401
         """Take off what was meant for the host that redirects, and put on what netrc has for the next one."""
