@@ -93,11 +93,15 @@ def remove(name: str) -> None:
 
 
 @command.command("path")
-def path() -> None:
+@json_option
+def path(as_json: bool) -> None:
     """Print where config.toml is, or would be."""
     from artfs.config.sources import config_path
 
-    click.echo(config_path())
+    if as_json:
+        print_json({"path": str(config_path())})
+    else:
+        click.echo(config_path())
 
 
 def _rows(sources: Sources) -> list[dict[str, Any]]:

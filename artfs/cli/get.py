@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from artfs.cli.completing import complete_ref
-from artfs.cli.options import warn, with_config
+from artfs.cli.options import json_option, print_json, warn, with_config
 from artfs.cli.umask import USER_UMASK
 from artfs.errors import ArtfsError
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 @click.argument("ref", shell_complete=complete_ref)
 @click.argument("directory", type=click.Path())
 @click.option("--force", is_flag=True, help="Replace files that are there with other content.")
+@json_option
 @with_config
-def command(config: Config, ref: str, directory: str, force: bool) -> None:
+def command(config: Config, ref: str, directory: str, force: bool, as_json: bool) -> None:
     """Write the files of the version REF out to DIRECTORY, every byte checked, and print DIRECTORY.
 
     Files that are there already with the right content are left alone, and so is everything that the version does not name. A file
@@ -32,7 +33,7 @@ def command(config: Config, ref: str, directory: str, force: bool) -> None:
     from artfs.app.progress import watching
     from artfs.app.services import open_services
     from artfs.content.export import export
-    from artfs.model.names import parse_artifact_ref
+    from artfs.model.names import parse_artifact_ref, version_name
     from artfs.staging.progress import Progress
 
     with open_services(config) as services:
@@ -45,7 +46,11 @@ def command(config: Config, ref: str, directory: str, force: bool) -> None:
                 replace=force, umask=USER_UMASK, done=progress.advance, target=services.targets.of,
             )  # fmt: skip
         _record_use(services.registry, version.id)
-    click.echo(directory)
+    if as_json:
+        name = str(version.collection.at(version_name(version.index)))
+        print_json({"version": name, "directory": directory, "files": index.file_count, "bytes": index.size})
+    else:
+        click.echo(directory)
 
 
 def _record_use(registry: Registry, version_id: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from artfs.cli.completing import complete_ref
-from artfs.cli.options import with_config
+from artfs.cli.options import json_option, print_json, with_config
 
 if TYPE_CHECKING:
     from artfs.config import Config
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 @click.argument("ref", shell_complete=complete_ref)
 @click.option("--delete-aliases", is_flag=True, help="Remove its aliases with it.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@json_option
 @with_config
-def command(config: Config, ref: str, delete_aliases: bool, yes: bool) -> None:
+def command(config: Config, ref: str, delete_aliases: bool, yes: bool, as_json: bool) -> None:
     """Delete the version REF, for ever. Its index is not used again, and its bytes stay in the store until artfs gc."""
     from artfs.app.client import refresh_all
     from artfs.app.services import open_services
@@ -35,4 +36,7 @@ def command(config: Config, ref: str, delete_aliases: bool, yes: bool) -> None:
         exact = version.collection.at(version_name(version.index))
         services.registry.delete_version(exact, delete_aliases=delete_aliases)
     refresh_all(config, version.collection, [version_name(version.index), *version.aliases])
-    click.echo(f"deleted {name}", err=True)
+    if as_json:
+        print_json({"deleted": name})
+    else:
+        click.echo(f"deleted {name}", err=True)

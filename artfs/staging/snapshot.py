@@ -73,6 +73,11 @@ def _walk(directory: Path, prefix: str, above: set[str], draft: Draft) -> Iterat
             raise InvalidInputError(f"{file} {reason}") from error
         if stat.S_ISDIR(mode):
             real = os.path.realpath(file)
+            if real == os.path.realpath(draft.directory):
+                raise InvalidInputError(
+                    f"{directory} is where artfs keeps its own files: they are no part of a version",
+                    hint="put a directory without them, or move them with ARTFS_DATA_DIR",
+                )
             if real in above:
                 raise InvalidInputError(f"{file} leads back to a directory above it")
             draft.tree.mkdir(path, 0o755)

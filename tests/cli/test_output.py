@@ -153,3 +153,15 @@ def test_who_only_reads_does_not_wait_for_who_writes(cli, fuse, small, tmp_path)
         cli.mount()
         assert (cli.collection() / "v0/f").read_text() == (tmp_path / "out/f").read_text() == "one\n"
         cli.umount()
+
+
+def test_get_rm_and_config_path_say_as_json_what_they_say_otherwise(cli, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/f").write_bytes(b"12345")
+    cli.run("put", tmp_path / "in", "demo/json")
+    there = str(tmp_path / "out")
+    assert cli.json("get", "demo/json:v0", there) == {
+        "version": "me/demo/json:v0", "directory": there, "files": 1, "bytes": 5,
+    }  # fmt: skip
+    assert cli.json("rm", "demo/json:v0", "--yes", "--delete-aliases") == {"deleted": "me/demo/json:v0"}
+    assert cli.json("config", "path")["path"] == cli.run("config", "path").stdout.strip()

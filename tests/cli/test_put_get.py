@@ -197,3 +197,10 @@ def test_a_manifest_that_leads_out_of_its_directory_is_refused(cli, small, tmp_p
         assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("**/evil"))
     assert not os.path.exists("/tmp/artfs-evil")
+
+
+def test_a_directory_that_has_those_of_artfs_in_it_is_refused(cli, tmp_path):
+    (tmp_path / "mine").write_bytes(b"x")
+    said = cli.run("put", tmp_path, "demo/home", code=2).stderr
+    assert "is where artfs keeps its own files" in said
+    cli.run("show", "demo/home", code=3)
