@@ -17,7 +17,7 @@ from artfs.sqlite import connect, no_fork
 from tests.harness import wait_for
 from tests.registry.making import commit, new
 
-FORKS = 40
+FORKS = 20
 BLOCK = b"x" * 5000
 
 

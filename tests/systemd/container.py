@@ -39,6 +39,13 @@ mount -t sysfs sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 for where in run tmp dev; do mount -t tmpfs -o mode=755 tmpfs $where; done
 chmod 1777 tmp
+number=0
+for path in $SOURCES; do # those that lie in one of the directories that are empty now
+    [ -e ".$path" ] && continue
+    number=$((number + 1))
+    mkdir -p ".$path" "$PLACE/upper$number" "$PLACE/work$number"
+    mount -t overlay overlay -o "lowerdir=$path,upperdir=$PLACE/upper$number,workdir=$PLACE/work$number" ".$path"
+done
 for name in null zero full random urandom tty fuse autofs; do cp -a /dev/$name dev/$name; done
 mkdir dev/pts dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
@@ -103,6 +110,7 @@ class Container:
             "PLACE": str(place),
             "MASKED": " ".join(_MASKED),
             "OPEN": " ".join(sorted(map(str, opened))),
+            "SOURCES": " ".join(map(str, (UNITS.parent, sys.prefix, sys.base_prefix))),
             "MODULES": os.pathsep.join([str(UNITS.parent), sysconfig.get_path("purelib")]),
             "INTERPRETER": sys.executable,
             "SYSTEMD": SYSTEMD,
