@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import sqlite3
@@ -240,11 +241,18 @@ class CacheFile:
 
     def _lost(self, state: State, change: Change) -> None:
         self._known.record(state, change)
+        if isinstance(change, Lost):
+            self._warn_others(state, change.number)
         self._known.shelf.count(damaged=1)
         if not self._known.damaged:
             self._known.damaged = True
             what = f"block {change.number}" if isinstance(change, Lost) else "the data file"
             log.info("%s of %s in the cache is damaged or missing, and is forgotten", what, self._content.name)
+
+    def _warn_others(self, state: State, number: int) -> None:
+        """Have every process verify again what it trusts: the damaged block may be in the page cache now, by this very read."""
+        with contextlib.suppress(OSError):  # a disk that fails is told of elsewhere
+            self._known.forget([number], state.keeper.world.epochs.bump(state.slot))
 
     def write(
         self, number: int, data: bytes | bytearray | memoryview, *, proven: bool, checksum: bytes | None = None

@@ -241,7 +241,7 @@ def _converted(uri: str) -> Iterator[None]:
             if isinstance(cause, ForbiddenAddressError):
                 raise PermissionDeniedError(
                     f"{shown(uri)} may not be read: {cause}",
-                    hint="allow it with allow_metadata_addresses in config.toml",
+                    hint="artfs config set metadata_addresses true",
                 ) from None
         raise UnreachableError(f"{shown(uri)} cannot be reached: {reason_of(causes)}") from None
     except ValueError:  # of urllib.parse, which requests lets pass, or of the encoding of the URL

@@ -79,6 +79,23 @@ def test_a_reader_elsewhere_that_trusts_its_pages_is_not_given_the_damage_that_w
         assert reader.read(1) is None
 
 
+def test_a_damaged_block_that_one_process_reads_is_not_trusted_by_another(cache, tmp_path):
+    fill(cache, BIG)
+    with opened(tmp_path) as elsewhere:
+        reader, finder = elsewhere.file(*BIG), cache.file(*BIG)
+        assert reader.read(1) is not None
+        descriptor = os.open(data_file(tmp_path, BIG), os.O_RDWR | os.O_DIRECT)
+        try:
+            damage_past_the_page_cache(descriptor, BLOCK_SIZE)  # which drops the pages
+        finally:
+            os.close(descriptor)
+        assert finder.read(1) is None  # and brings them back as they are on the disk
+        assert reader.read_nowait(1, 0, 10) is None
+        assert reader.read(1) is None
+        assert finder.read(0) is not None
+        assert reader.read(0) is not None
+
+
 def damage_past_the_page_cache(descriptor, offset):
     with mmap.mmap(-1, 4096) as page:
         page[:] = b"\xff" * 4096

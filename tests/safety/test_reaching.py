@@ -85,4 +85,4 @@ def test_get_refuses_it_too(led_astray, tmp_path):
 def test_such_a_reference_cannot_be_added(led_astray, kind):
     done = led_astray.run("put", "--reference", led_astray.refs[kind], f"demo/new-{kind}", code=6)
     assert "may not be read" in done.stderr
-    assert "allow_metadata_addresses" in done.stderr
+    assert "metadata_addresses" in done.stderr

@@ -95,7 +95,7 @@ def test_a_forbidden_address_is_not_even_connected_to(objects, no_connections, u
     for ask in (lambda: read(objects, uri + query), lambda: objects.describe(uri + query)):
         with pytest.raises(PermissionDeniedError, match="metadata") as caught:
             ask()
-        assert "allow_metadata_addresses" in caught.value.hint
+        assert "metadata_addresses" in caught.value.hint
 
 
 @pytest.mark.parametrize("query", ["", SIGNED])
