@@ -5,12 +5,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from typing import TYPE_CHECKING
 
+from artfs.errors import PermissionDeniedError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+@contextlib.contextmanager
+def naming(name: str, path: Path) -> Iterator[None]:
+    """Turn what fails with a directory of the settings (``data``, ``cache``, ...) into a PermissionDeniedError that says which to set."""
+    try:
+        yield
+    except OSError as error:
+        raise PermissionDeniedError(
+            f"the {name} directory {path} cannot be used: {error.strerror}",
+            hint=f"choose another with ARTFS_{name.upper()}_DIR",
+        ) from error
 
 
 def make_private(path: Path) -> None:

@@ -28,7 +28,7 @@ from artfs.errors import (
 )
 from artfs.fuse.device import check_device, check_passed, connection_of, passed_device
 from artfs.fuse.options import parse_options
-from artfs.private import check_owner, make_private
+from artfs.private import check_owner, make_private, naming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -229,11 +229,6 @@ def _check_directories(config: Config, mountpoint: Path) -> None:
                 f"the {name} directory {directory} lies under the mount point {mountpoint}",
                 hint=f"choose another with ARTFS_{name.upper()}_DIR",
             )
-        try:
+        with naming(name, directory):
             if directory.exists():
                 check_owner(directory)
-        except OSError as error:
-            raise PermissionDeniedError(
-                f"the {name} directory {directory} cannot be used: {error.strerror}",
-                hint=f"choose another with ARTFS_{name.upper()}_DIR",
-            ) from error

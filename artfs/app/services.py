@@ -9,10 +9,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artfs.errors import IntegrityError, PermissionDeniedError, UnreachableError
+from artfs.errors import IntegrityError, UnreachableError
 from artfs.model.digest import Algorithm
 from artfs.model.names import version_name
-from artfs.private import check_owner, make_private
+from artfs.private import check_owner, make_private, naming
 from artfs.registry.fallback import Health
 from artfs.registry.remembered import RememberedRegistry
 
@@ -208,16 +208,11 @@ class Services:
 def _claim(config: Config) -> None:
     """Make the data directory; PermissionDeniedError if it or the cache is not this user's, or cannot be used."""
     for name, directory in (("data", config.data_dir), ("cache", config.cache_dir)):
-        try:
+        with naming(name, directory):
             if name == "data":
                 make_private(directory)
             elif directory.exists():
                 check_owner(directory)
-        except OSError as error:
-            raise PermissionDeniedError(
-                f"the {name} directory {directory} cannot be used: {error.strerror}",
-                hint=f"choose another with ARTFS_{name.upper()}_DIR",
-            ) from error
 
 
 @contextlib.contextmanager

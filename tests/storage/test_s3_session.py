@@ -1,9 +1,11 @@
 """Credentials of S3 that are rotated, missing or refused, and the places where it is looked for."""
 
 import contextlib
+import gc
 import re
 import threading
 import traceback
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -15,7 +17,7 @@ from artfs.errors import (
     PermissionDeniedError,
     UnreachableError,
 )
-from artfs.storage import renewal, s3, s3_session
+from artfs.storage import renewal, s3, s3_session, spans
 from artfs.storage.port import Locator
 from artfs.storage.s3_session import S3Session
 from tests.servers.faults import Status
@@ -335,3 +337,20 @@ def test_a_private_authority_is_trusted_where_aws_is_told_so(http_server, own, m
     monkeypatch.setenv("AWS_CA_BUNDLE", str(http_server.certificate))
     own.objects.close()
     assert read(own, "s3://bucket/key", 5, 10, size=SIZE) == CONTENT[5:15]
+
+
+@pytest.mark.parametrize("forked", [False, True])
+def test_stores_are_let_go_of_but_in_a_forked_child(forked):
+    """There, to let go of one would wait for threads that are in the parent."""
+
+    class Session:
+        pass
+
+    threads, session = spans._Threads(), Session()
+    threads.sessions.add(session)
+    if forked:
+        threads.forked()
+    found = weakref.ref(session)
+    del session
+    gc.collect()
+    assert (found() is not None) is forked
