@@ -27,14 +27,7 @@ def command(flags: dict[str, object], fix: bool, as_json: bool) -> int:
         finding = repair(found) if fix else found
         worst_is_problem |= finding.level is Level.PROBLEM
         if as_json:
-            rows.append({
-                "check": finding.check,
-                "level": finding.level.value,
-                "message": finding.message,
-                "hint": finding.hint,
-                "fixable": finding.repair is not None and not finding.repaired,
-                "fixed": finding.repaired,
-            })  # fmt: skip
+            rows.append(finding.json())
         else:
             hint = f" ({finding.hint})" if finding.hint else ""
             click.echo(f"{finding.level.value:<7}  {finding.check:<17}  {' '.join(finding.message.split())}{hint}")

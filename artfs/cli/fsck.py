@@ -34,17 +34,7 @@ def command(config: Config, deep: bool, fix: bool, as_json: bool) -> int:
     with watching(progress):
         found = [repaired(finding) if fix else finding for finding in check(config, progress, deep=deep)]
     if as_json:
-        print_json([
-            {
-                "check": finding.check,
-                "level": finding.level.value,
-                "message": finding.message,
-                "hint": finding.hint,
-                "fixable": finding.repair is not None and not finding.repaired,
-                "fixed": finding.repaired,
-            }
-            for finding in found
-        ])  # fmt: skip
+        print_json([finding.json() for finding in found])
     else:
         for finding in found:
             hint = f" ({finding.hint})" if finding.hint else ""

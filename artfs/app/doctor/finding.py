@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from artfs.model.entry import JsonValue
+
 
 class Level(enum.Enum):
     """How bad it is. ``WARNING``: it works, but not as well as it could, or not for long. ``PROBLEM``: something does not work."""
@@ -31,6 +33,17 @@ class Finding:
     hint: str = ""
     repair: Callable[[], None] | None = None
     repaired: bool = False
+
+    def json(self) -> dict[str, JsonValue]:
+        """Return it for ``--json``."""
+        return {
+            "check": self.check,
+            "level": self.level.value,
+            "message": self.message,
+            "hint": self.hint,
+            "fixable": self.repair is not None and not self.repaired,
+            "fixed": self.repaired,
+        }
 
 
 def ok(check: str, message: str) -> Finding:
