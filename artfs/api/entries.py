@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,7 @@ class ArtifactManifestEntry:
         return artifact_uri(version_id, self.path)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ArtifactManifestEntry) and self.entry == other.entry
+        return isinstance(other, ArtifactManifestEntry) and _without_place(self.entry) == _without_place(other.entry)
 
     def __hash__(self) -> int:
         return hash((self.path, self.digest))
@@ -117,6 +118,13 @@ class ArtifactManifestEntry:
     def __repr__(self) -> str:
         target = f", ref={self.ref!r}" if self.ref else ""
         return f"<ArtifactManifestEntry {self.path!r}, digest={self.digest!r}, size={self.size}{target}>"
+
+
+def _without_place(entry: Entry) -> Entry:
+    """Return an entry without what says where in the store its bytes lie."""
+    if "pack" not in entry.extra:
+        return entry
+    return dataclasses.replace(entry, extra={key: value for key, value in entry.extra.items() if key != "pack"})
 
 
 class _OfIndex(Mapping[str, ArtifactManifestEntry]):

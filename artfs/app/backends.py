@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
     from artfs.cache.index import ManifestIndex
     from artfs.config import Config
-    from artfs.model.entry import Entry
+    from artfs.model.entry import Entry, Packed
     from artfs.registry.port import ManifestFile, NewVersion, Registry, Reservation, Version
     from artfs.registry.sql.sweeping import SqlSweepBook
     from artfs.staging.drafts import Draft
+    from artfs.staging.packing import EarlierVersions
     from artfs.staging.target import OpenTarget, StoreTarget
     from artfs.storage.holdings import Holdings
     from artfs.storage.metrics import Metered, OperationCount
@@ -136,10 +137,13 @@ class Backends:
         store: BlobStore,
         open_index: Callable[[Version], ManifestIndex],
         on_step: Callable[[str], None],
+        keep: Callable[[Packed, bytes], None],
     ) -> OpenTarget:
-        """Return what says where the files and the manifest of a new version go."""
+        """Return what says where the files and the manifest of a new version go. ``keep`` is given what small files were packed into."""
         if not self._asks_wandb:
-            return partial(self._store_target, registry, store, on_step)
+            from artfs.staging.packing import EarlierVersions
+
+            return partial(self._store_target, registry, store, on_step, EarlierVersions(registry, open_index), keep)
         from artfs.staging.wandb_target import OtherVersions, WandbTarget
 
         session = self._wandb()
@@ -150,7 +154,14 @@ class Backends:
         return open_one
 
     def _store_target(
-        self, registry: Registry, store: BlobStore, on_step: Callable[[str], None], draft: Draft, *_: object
+        self,
+        registry: Registry,
+        store: BlobStore,
+        on_step: Callable[[str], None],
+        earlier: EarlierVersions,
+        keep: Callable[[Packed, bytes], None],
+        draft: Draft,
+        *_: object,
     ) -> StoreTarget:
         from artfs.staging.target import StoreTarget
         from artfs.storage.files_holdings import FileHoldings
@@ -160,7 +171,7 @@ class Backends:
             holdings.claim(registry.id)
             self._claimed.add(registry.id)
         hold = holdings.holds.of_draft(draft.directory) if isinstance(holdings, FileHoldings) else None
-        return StoreTarget(store, on_step, hold)
+        return StoreTarget(store, on_step, hold, earlier, keep)
 
     def holdings(self) -> Holdings:
         """Return what is in the store, to be looked through and removed. InvalidInputError for a W&B server."""

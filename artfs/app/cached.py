@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from artfs.app.warm import full_name
 from artfs.cache.datafiles import Content
+from artfs.content.packs import Place, place_of
 from artfs.content.proof import cache_name
 from artfs.errors import ArtfsError, UnreachableError
 from artfs.registry.remembered import RememberedRegistry
@@ -39,9 +40,9 @@ class Holding:
     pinned: int = 0
     used: int = 0
 
-    def take(self, kept: Kept) -> None:
-        """Count a content."""
-        self.files_here += 1
+    def take(self, kept: Kept, files: int = 1) -> None:
+        """Count a content, and how many files that are here it stands for."""
+        self.files_here += files
         self.here += kept.bytes
         self.pinned += kept.bytes if kept.pinned else 0
         self.used = max(self.used, kept.used)
@@ -62,11 +63,13 @@ def holdings(services: Services) -> Holdings:
     found, rest = Holdings(), dict(kept)
     for name, index in known_versions(services):
         holding, seen = Holding(name, index.file_count, index.size), set[Content]()
-        for _, content in _contents(services, index):
+        for _, content, place in _contents(services, index):
             if content in kept and content not in seen:
                 seen.add(content)
-                holding.take(kept[content])
+                holding.take(kept[content], files=place is None)
                 rest.pop(content, None)
+            if content in seen and place is not None:
+                holding.files_here += not services.cache().file(*content).missing(place.first, place.last)
         if holding.here:
             found.versions.append(holding)
     for one in rest.values():
@@ -83,7 +86,7 @@ def names_of(services: Services, wanted: Iterable[Content]) -> Mapping[Content, 
     for name, index in known_versions(services):
         if not left:
             break
-        for path, content in _contents(services, index):
+        for path, content, _ in _contents(services, index):
             if content in left:
                 left.discard(content)
                 found[content] = f"{name}/{path}"
@@ -119,11 +122,14 @@ def _versions(registry: Registry) -> Iterator[Version]:
                 yield from registry.versions(info.ref)
 
 
-def _contents(services: Services, index: ManifestIndex) -> Iterator[tuple[str, Content]]:
+def _contents(services: Services, index: ManifestIndex) -> Iterator[tuple[str, Content, Place | None]]:
+    """Yield each file's path, the content that it is cached in, and where, if that is a pack, which other files are in as well."""
     for entry in index.entries():
         try:
             end = services.targets.of(entry)
         except ArtfsError:  # it leads to what is not known here
             continue
         if end.size and not services.origins.is_local(end):
-            yield entry.path, Content(cache_name(end), end.size)
+            place = place_of(end)
+            content = Content(cache_name(place.content), place.content.size)
+            yield entry.path, content, None if place.content is end else place

@@ -84,7 +84,7 @@ def check(
         if isinstance(content, Failure):
             advance(1, 0)
             return content, Missing(content.path, 0, content.error.message)
-        if content.file is None:
+        if content.file is None or content.packed:
             return content, _local(content, judge)
         missing = _cached(services, content, content.file, advance)
         advance(1, 0)
@@ -98,7 +98,8 @@ def _local(content: Content, judge: Callable[[Entry], Verdict]) -> Missing | Non
     if entry.size == 0 and entry.ref is not None and not entry.ref.startswith("file:"):
         return Missing(content.path, 0, "its size was not recorded, so it cannot be kept in the cache")
     verdict = judge(entry)
-    return None if verdict.state in _READABLE else Missing(content.path, entry.size, verdict.reason)
+    reason = verdict.reason or "not in the cache"
+    return None if verdict.state in _READABLE else Missing(content.path, entry.size - verdict.size, reason)
 
 
 def _cached(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from artfs.errors import IntegrityError, UnreachableError
 from artfs.model.digest import Algorithm
+from artfs.model.entry import BLOCK_SIZE
 from artfs.model.names import version_name
 from artfs.private import check_owner, make_private, naming
 from artfs.registry.fallback import Health
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from artfs.content.origin import Origins
     from artfs.content.targets import Targets
     from artfs.content.verify import Verifier
-    from artfs.model.entry import Entry
+    from artfs.model.entry import Entry, Packed
     from artfs.registry.port import ManifestFile, Registry, Version
     from artfs.staging.commit import Committer
     from artfs.staging.drafts import Base, Drafts
@@ -148,7 +149,7 @@ class Services:
 
         algorithm = Algorithm[self.config.algorithm]
         keep = None if self.store.local else self._keep
-        open_target = self.backends.open_target(self.registry, self.store, self.open_index, on_step)
+        open_target = self.backends.open_target(self.registry, self.store, self.open_index, on_step, self._keep_pack)
         return Committer(self.registry, open_target, self.links(), self.config.threads, algorithm, on_step, keep)
 
     def links(self) -> Links:
@@ -164,6 +165,15 @@ class Services:
         from artfs.content.proof import cache_name
 
         self.cache().adopt(cache_name(entry), path, entry.size, checksums)
+
+    def _keep_pack(self, packed: Packed, data: bytes) -> None:
+        """Take a pack that was just put into the store into the cache."""
+        from artfs.content.packs import pack_of
+        from artfs.content.proof import cache_name
+
+        file = self.cache().file(cache_name(pack_of(packed.pack.base64, packed.size)), packed.size)
+        for number, start in enumerate(range(0, packed.size, BLOCK_SIZE)):
+            file.write(number, memoryview(data)[start : start + BLOCK_SIZE], proven=False)
 
     def open_index(self, version: Version) -> ManifestIndex:
         """Return the index of a version; NotFoundError if its manifest is missing. Blocks."""

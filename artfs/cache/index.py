@@ -24,7 +24,7 @@ from artfs.private import check_owner
 from artfs.sqlite import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
     from pathlib import Path
 
     from artfs.model.digest import Digest
@@ -141,6 +141,19 @@ class ManifestIndex:
             "WHERE number > ? AND NOT is_dir AND ref IS NULL ORDER BY number LIMIT ?", node.number, limit
         )
         return [join(self.path(one.parent), one.name) for one in found]
+
+    def of_contents(self, wanted: Container[tuple[str, int]]) -> Iterator[Entry]:
+        """Yield the files whose digest and size are wanted, without their paths and in no order; references are left out."""
+        database = self._connect()
+        try:
+            query = "SELECT digest, size, ref, birth, extra FROM nodes WHERE NOT is_dir AND ref IS NULL"
+            for fields in database.execute(query):
+                if fields[:2] in wanted:
+                    yield self._make_entry("", fields)
+        except sqlite3.DatabaseError as error:
+            raise IntegrityError(f"index {self._path.name} is damaged: {error}") from error
+        finally:
+            database.close()
 
     def path(self, number: int) -> str:
         """Return the path of a node; the root's is empty."""

@@ -11,6 +11,7 @@ from cachetools import LRUCache
 from artfs.content.proof import content_key
 from artfs.errors import ArtfsError
 from artfs.model.reference import FILE_SCHEME, uri_scheme
+from artfs.storage.sources import SpanSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,9 +45,15 @@ class Origins:
     ) -> None:
         self._store = store
         self._open_reference = open_reference
-        self._open_file = open_file or (lambda entry: store.open(entry.blob))
+        self._open_file = open_file or self._open_blob
         self._lock = threading.Lock()
-        self._opened: LRUCache[tuple[ContentKey, str | None], Opened] = LRUCache(_OPEN_SOURCES)
+        self._opened: LRUCache[tuple[ContentKey, object], Opened] = LRUCache(_OPEN_SOURCES)
+
+    def _open_blob(self, entry: Entry) -> Source:
+        packed = entry.packed
+        if packed is None:
+            return self._store.open(entry.blob)
+        return SpanSource(self._store.open(packed.pack), packed.offset, entry.size)
 
     def is_local(self, entry: Entry) -> bool:
         """Whether reading an entry costs no network. Looks at nothing but the entry."""
@@ -59,7 +66,7 @@ class Origins:
     def has(self, entry: Entry) -> bool:
         """Whether the bytes of an entry are where they should be. May block."""
         if entry.ref is None:
-            return self._store.has(entry.blob)
+            return self._store.has(entry.stored[0])
         try:
             self._open_reference(entry).close()
         except ArtfsError:
@@ -69,7 +76,7 @@ class Origins:
     def opened(self, entry: Entry) -> Opened | None:
         """Return the source of an entry if it is open."""
         with self._lock:
-            return self._opened.get((content_key(entry), entry.ref))
+            return self._opened.get((content_key(entry), _place(entry)))
 
     def open(self, entry: Entry) -> Opened:
         """Return the source of an entry, opening it if it is not; NotFoundError and what else opening it raises. May block."""
@@ -78,10 +85,15 @@ class Origins:
             source = self._open_file(entry) if entry.ref is None else self._open_reference(entry)
             found = Opened(source)
             with self._lock:
-                self._opened[content_key(entry), entry.ref] = found
+                self._opened[content_key(entry), _place(entry)] = found
         return found
 
     def forget(self, entry: Entry) -> None:
         """Open an entry anew the next time: a replaced file, or another object, may be the right one."""
         with self._lock:
-            self._opened.pop((content_key(entry), entry.ref), None)
+            self._opened.pop((content_key(entry), _place(entry)), None)
+
+
+def _place(entry: Entry) -> object:
+    """Return where the bytes of an entry are, for one whose digest does not say that."""
+    return entry.packed if entry.ref is None else entry.ref

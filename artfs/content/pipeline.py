@@ -17,13 +17,14 @@ import trio
 from cachetools import LRUCache
 
 from artfs.content.lanes import Lanes
+from artfs.content.packs import place_of
 from artfs.content.proof import block_count, block_length, content_key
 from artfs.content.readahead import ReadAhead
-from artfs.errors import ArtfsError, IntegrityError, UnreachableError
+from artfs.errors import ArtfsError, IntegrityError, NotFoundError, UnreachableError
 from artfs.model.entry import BLOCK_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from artfs.content.budget import Request
     from artfs.content.lanes import Lane
@@ -91,6 +92,7 @@ class Pipeline:
         self._read_ahead = ReadAhead()
         self._active: dict[ContentKey, float] = {}
         self._completing: dict[ContentKey, trio.Event] = {}
+        self._preparing: set[ContentKey] = set()
         self._failures: LRUCache[tuple[ContentKey, int], tuple[float, Exception]] = LRUCache(1024)
         nursery.start_soon(self._live)
 
@@ -118,6 +120,8 @@ class Pipeline:
         end = min(offset + size, entry.size)
         if offset >= end:
             return b""
+        if entry.packed is not None and not self._reader.is_local(entry):
+            return await self._read_packed(entry, offset, end - offset)
         first, last = offset // BLOCK_SIZE, (end - 1) // BLOCK_SIZE
         pieces: list[Buffer] = []
         ahead = entry.size > BLOCK_SIZE
@@ -141,6 +145,32 @@ class Pipeline:
             self._look_ahead(entry, first, last)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    async def _read_packed(self, entry: Entry, offset: int, size: int) -> Buffer:
+        """Return bytes of a small file that lies in a pack, whose blocks are fetched as those of any other content."""
+        found = self._reader.peek(entry, 0, offset, size)
+        if found is None:
+            data = await self._taken_out(entry)
+            found = memoryview(data)[offset : offset + size]
+        if offset + size == entry.size:
+            self._reader.release(entry, 0)
+        return found
+
+    async def _taken_out(self, entry: Entry) -> Buffer:
+        place = place_of(entry)
+        pieces: list[Buffer] = []
+        with contextlib.suppress(IntegrityError, NotFoundError):
+            for number, start, length in place.pieces(entry.size):
+                piece = self._reader.peek(place.content, number, start, length)
+                if piece is None:
+                    self._raise_again(place.content, number)
+                    piece = await self._piece(place.content, number, place.last, start, length, entry)
+                pieces.append(piece)
+            data = self._reader.take_out(entry, pieces)
+            if data is not None:
+                return data
+        with _until(entry, self._deadline):  # once more, to say what is wrong with this file
+            return await self._network(entry).workers.run(partial(self._reader.block, entry, 0))
+
     async def _read_empty(self, entry: Entry, offset: int, size: int) -> Buffer:
         self._reader.check_empty(entry)
         if entry.ref is None:
@@ -149,9 +179,21 @@ class Pipeline:
             return await self._network(entry).workers.run(partial(self._reader.read_unsized, entry, offset, size))
 
     def prepare(self, entry: Entry) -> None:
-        """Get ready to read a remote file that was opened: what proves it comes while the reader makes up its mind."""
-        if entry.size > BLOCK_SIZE and not self._reader.is_prepared(entry):
-            self._network(entry).workers.submit(partial(self._reader.prepare, entry), lambda *_: None)
+        """Get ready to read a remote file that was opened: what proves it comes while the reader makes up its mind.
+
+        The first block of some is proven by the entry alone: then the rest waits until somebody wants more.
+        """
+        if entry.first_block is None:
+            self._prepare(entry)
+
+    def _prepare(self, entry: Entry) -> None:
+        key = content_key(entry)
+        if entry.size <= BLOCK_SIZE or key in self._preparing or self._reader.is_prepared(entry):
+            return
+        self._preparing.add(key)
+        self._network(entry).workers.submit(
+            partial(self._reader.prepare, entry), lambda *_: self._preparing.discard(key)
+        )
 
     def is_remote(self, entry: Entry) -> bool:
         """Whether the bytes of an entry come over a network."""
@@ -163,9 +205,26 @@ class Pipeline:
 
     def prefetch(self, entries: Iterable[Entry]) -> None:
         """Fetch remote files of one block that will be opened soon."""
+        packs: dict[ContentKey, tuple[Entry, set[int]]] = {}
         for entry in entries:
-            if not self._reader.is_local(entry) and 0 < entry.size <= BLOCK_SIZE and self._is_wanted(entry, 0):
+            if self._reader.is_local(entry) or not 0 < entry.size <= BLOCK_SIZE:
+                continue
+            place = place_of(entry)
+            if place.content is not entry:
+                _, numbers = packs.setdefault(content_key(place.content), (place.content, set()))
+                numbers.update(range(place.first, place.last + 1))
+            elif self._is_wanted(entry, 0):
                 self._start(entry, 0, 0, urgent=False)
+        for pack, numbers in packs.values():
+            self._fetch_ahead(pack, numbers)
+
+    def _fetch_ahead(self, pack: Entry, numbers: set[int]) -> None:
+        for number in sorted(numbers)[: 2 * RUN]:
+            if self._is_wanted(pack, number) and not self._reader.is_here(pack, number):
+                last = number
+                while last + 1 in numbers:
+                    last += 1
+                self._start(pack, number, last, urgent=False)
 
     # For nobody yet ---------------------------------------------------------------------------------------------
 
@@ -184,6 +243,10 @@ class Pipeline:
             self._reader.release(entry, number)
         return fetch.last
 
+    async def prove(self, entries: Sequence[Entry]) -> list[ArtfsError | None]:
+        """Prove small files whose packs were brought; return what is wrong with each."""
+        return await self._lanes.disk.workers.run(partial(self._reader.prove, entries))
+
     async def settle(self, entry: Entry) -> None:
         """Prove a remote content that was fetched as it came, if it is complete; IntegrityError if it is not what it should be."""
         under_way = self._completing.get(content_key(entry))
@@ -194,15 +257,20 @@ class Pipeline:
 
     # Blocks -----------------------------------------------------------------------------------------------------
 
-    async def _piece(self, entry: Entry, number: int, last: int, start: int, length: int) -> Buffer:
-        """Return a piece of a block that is not in memory, with a fetch of it and of those up to ``last``."""
+    async def _piece(
+        self, entry: Entry, number: int, last: int, start: int, length: int, wanted: Entry | None = None
+    ) -> Buffer:
+        """Return a piece of a block that is not in memory, with a fetch of it and of those up to ``last``.
+
+        ``wanted`` is the file that it is for, if that lies in a pack.
+        """
         fetch = self._fetches.get((content_key(entry), number))
         if fetch is None:
             fetch = self._start(entry, number, last, urgent=True)
-        await self._wait(fetch)
+        await self._wait(fetch, wanted or entry)
         if isinstance(fetch.error, IntegrityError) and fetch.first < fetch.last:  # a neighbour may be the damaged one
             fetch = self._fetches.get((content_key(entry), number)) or self._start(entry, number, number, urgent=True)
-            await self._wait(fetch)
+            await self._wait(fetch, wanted or entry)
         if fetch.error is not None:
             raise fetch.error
         if fetch.blocks is None:
@@ -218,10 +286,10 @@ class Pipeline:
     def _network(self, entry: Entry) -> Lane:
         return self._lanes.of(self._reader.service(entry))
 
-    async def _wait(self, fetch: _Fetch) -> None:
+    async def _wait(self, fetch: _Fetch, entry: Entry) -> None:
         fetch.lane.budget.promote(fetch.request)
         if not fetch.done.is_set():
-            with _until(fetch.entry, self._deadline):
+            with _until(entry, self._deadline):
                 await fetch.done.wait()
 
     def _is_wanted(self, entry: Entry, number: int) -> bool:
@@ -242,6 +310,8 @@ class Pipeline:
         if here and not self._reader.is_local(entry):
             self._ask(fetch, self._lanes.disk, self._reader.cached_blocks, self._read_cached, urgent=urgent)
         else:
+            if end > 0 and not here:
+                self._prepare(entry)
             self._ask(
                 fetch, self._lanes.disk if here else self._network(entry), self._reader.blocks, self._end, urgent=urgent
             )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from cachetools import LRUCache
 
+from artfs.content.packs import Pack
 from artfs.errors import ArtfsError, IntegrityError, UnreachableError
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.entry import BLOCK_SIZE
@@ -49,17 +50,21 @@ def block_length(size: int, number: int) -> int:
 
 def content_key(entry: Entry) -> ContentKey:
     """Return what is proven of an entry: two that differ in any of it are proven apart, although one of them lies."""
+    if isinstance(entry, Pack):  # nothing of it is proven: never to be taken for a file that has the same digest
+        return entry.digest, "pack", entry.size
     return entry.digest, entry.extra.get("alg"), entry.size
 
 
 def is_provable(entry: Entry) -> bool:
-    """Whether the digest of an entry is that of its content."""
-    return entry.ref is None or uri_scheme(entry.ref) == FILE_SCHEME
+    """Whether the digest of an entry is that of its content, and proves it. A pack is never read as a whole."""
+    if entry.ref is None:
+        return not isinstance(entry, Pack)
+    return uri_scheme(entry.ref) == FILE_SCHEME
 
 
 def cache_name(entry: Entry) -> str:
     """Return the name of an entry's content in the block cache: the same for the same content, whoever names it."""
-    if is_provable(entry):
+    if entry.ref is None or is_provable(entry):
         return _blob_name(entry.digest, entry.algorithm)
     version = entry.extra.get("versionID")
     what = f"{entry.ref}\0{entry.digest}\0{version}\0{entry.size}".encode(errors="surrogateescape")

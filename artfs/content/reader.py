@@ -7,6 +7,7 @@ last blocks are kept in memory, because the kernel asks for a block in several p
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -15,14 +16,15 @@ from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
+from artfs.content.packs import Flights, Pack, place_of
 from artfs.content.proof import block_count, block_length, content_key, describe, is_provable
-from artfs.errors import IntegrityError, NotFoundError
+from artfs.errors import ArtfsError, IntegrityError, NotFoundError
 from artfs.model.digest import Digest
 from artfs.model.entry import BLOCK_SIZE
 from artfs.storage.files import FileSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from artfs.content.origin import Opened, Origins
     from artfs.content.proof import ContentKey, Prover
@@ -49,6 +51,7 @@ class Reader:
             _MEMORY_BYTES, getsizeof=lambda data: len(data) + 200
         )
         self._reported: LRUCache[str, bool] = LRUCache(4096)
+        self._flights: Flights[tuple[object, int], Buffer] = Flights()
         self.damaged = 0  # blocks or contents that were not what the manifest names, or not there
 
     def is_local(self, entry: Entry) -> bool:
@@ -67,9 +70,30 @@ class Reader:
             data = self._blocks.get((content_key(entry), number))
         if data is None and self._origins.is_local(entry):
             data = self._try_local(entry, number)
+        elif data is None and entry.packed is not None:
+            data = self._try_packed(entry)
         if data is not None:
             return memoryview(data)[offset : offset + size]
-        return None if self._origins.is_local(entry) else self._remote.piece_nowait(entry, number, offset, size)
+        if self._origins.is_local(entry) or entry.packed is not None:
+            return None
+        return self._remote.piece_nowait(entry, number, offset, size)
+
+    def _try_packed(self, entry: Entry) -> Buffer | None:
+        place, pieces = place_of(entry), []
+        for number, offset, size in place.pieces(entry.size):
+            piece = self.peek(place.content, number, offset, size)
+            if piece is None:
+                return None
+            pieces.append(piece)
+        return self.take_out(entry, pieces)
+
+    def take_out(self, entry: Entry, pieces: list[Buffer]) -> Buffer | None:
+        """Return a small file out of the pieces of its pack, and keep it in memory; None if that is not what they are. Never blocks."""
+        data = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)  # a copy: it keeps no whole block in memory
+        if not self._prover.try_prove(entry, 0, data):
+            return None
+        self._keep(entry, 0, [data])
+        return data
 
     def in_memory(self, entry: Entry, number: int) -> bool:
         """Whether a block is in memory. Never blocks."""
@@ -84,7 +108,12 @@ class Reader:
 
     def is_here(self, entry: Entry, number: int) -> bool:
         """Whether a block is on this machine, as far as is known. Never blocks."""
-        return self._origins.is_local(entry) or self._remote.is_present(entry, number)
+        if self._origins.is_local(entry):
+            return True
+        place = place_of(entry)
+        if place.content is entry:
+            return self._remote.is_present(entry, number)
+        return all(self._remote.is_present(place.content, one) for one in range(place.first, place.last + 1))
 
     def _try_local(self, entry: Entry, number: int) -> Buffer | None:
         opened = self._origins.opened(entry)
@@ -125,15 +154,75 @@ class Reader:
             kept = self._in_memory(entry, first, last)
             if kept is not None:
                 return kept
+            if entry.packed is not None:
+                return [self._packed(entry)]
             found = self._remote.blocks(entry, lambda: self._open(entry).source, first, last)
         except NotFoundError as error:
-            if entry.ref is not None:
+            if entry.ref is not None or isinstance(entry, Pack):
                 raise
             raise self._missing(entry) from error
         except IntegrityError:
-            self._damaged(entry, first)
+            if not isinstance(entry, Pack):
+                self._damaged(entry, first)
             raise
         self._keep(entry, first, found)
+        return found
+
+    def _packed(self, entry: Entry) -> Buffer:
+        """Return a small file out of its pack, blocks of which several threads may want at once."""
+        pack, first, last, _ = place_of(entry)
+        data = None
+        with contextlib.suppress(IntegrityError):  # the pack may be cut off behind this file
+            keys: list[tuple[object, int]] = [(content_key(pack), number) for number in range(first, last + 1)]
+            data = self._cut(entry, self._flights.join(keys, lambda mine: self.blocks(pack, mine[0][1], mine[-1][1])))
+        if data is None:
+            again: tuple[object, int] = ("again", *content_key(entry)), first
+            (data,) = self._flights.join([again], lambda _: [self._fetched_again(entry)])
+        return data
+
+    def _fetched_again(self, entry: Entry) -> Buffer:
+        """Return a small file that its pack did not have as it came, or as it is in the cache: it may be damaged there only.
+
+        Where it is the entry that is wrong, its neighbours are right, and stay in the cache.
+        """
+        pack, first, last, _ = place_of(entry)
+        kept = self._in_memory(pack, first, last)  # somebody else may have done this
+        data = None if kept is None else self._cut(entry, kept)
+        if data is None:
+            source = self._origins.open(pack).source
+            fresh = [source.read(number * BLOCK_SIZE, BLOCK_SIZE) for number in range(first, last + 1)]
+            data = self._cut(entry, fresh)
+            if data is None:
+                raise IntegrityError(f"{describe(entry)} is damaged: its bytes do not match the manifest")
+            self._replace(pack, first, fresh)
+        return data
+
+    def _cut(self, entry: Entry, blocks: list[Buffer]) -> Buffer | None:
+        place = place_of(entry)
+        pieces = place.pieces(entry.size)
+        return self.take_out(
+            entry, [memoryview(blocks[number - place.first])[at : at + size] for number, at, size in pieces]
+        )
+
+    def _replace(self, pack: Entry, first: int, fresh: list[Buffer]) -> None:
+        """Have right blocks of a pack in the place of wrong ones, and whatever else may be wrong of it fetched anew."""
+        self._keep(pack, first, fresh)
+        with self._lock:
+            for number in range(block_count(pack.size)):
+                if not first <= number < first + len(fresh):
+                    self._blocks.pop((content_key(pack), number), None)
+        self._remote.replace(pack, first, fresh)
+
+    def prove(self, entries: Sequence[Entry]) -> list[ArtfsError | None]:
+        """Prove small files that lie in packs; return what is wrong with each."""
+        found: list[ArtfsError | None] = []
+        for entry in entries:
+            try:
+                self.block(entry, 0)
+                self.release(entry, 0)
+                found.append(None)
+            except ArtfsError as error:
+                found.append(error)
         return found
 
     def _in_memory(self, entry: Entry, first: int, last: int) -> list[Buffer] | None:
@@ -227,7 +316,7 @@ class Reader:
 
         Nothing is proven: the caller compares the digest of what it has got. May block.
         """
-        if entry.ref is not None or not entry.size:
+        if entry.ref is not None or not entry.size or entry.packed is not None:
             return False
         if not self._origins.is_local(entry):
             return self._remote.share(entry, target)
@@ -258,7 +347,7 @@ class Reader:
         try:
             return self._origins.open(entry)
         except NotFoundError as error:
-            if entry.ref is not None:
+            if entry.ref is not None or isinstance(entry, Pack):
                 raise
             raise self._missing(entry) from error
 

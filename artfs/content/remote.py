@@ -5,6 +5,7 @@ How a fetched block is trusted:
 ============  ========================================================================================================
 listed        one block, or a block list: each block is proven when it comes
 small         no list, up to `SMALL`: fetched whole and proven before the first byte is served; so is everything if ``strict``
+packed        in a pack, whose blocks are kept as they come: the reader proves what it takes out of them, by the digest of the file
 provisional   no list and big, or no digest of content: the source is pinned, blocks are served as they come, and the whole is proven
               when it is complete; what is not what the manifest names is thrown away and refused from then on
 ============  ========================================================================================================
@@ -22,7 +23,8 @@ from typing import TYPE_CHECKING
 from cachetools import LRUCache
 
 from artfs.content.behind import WriteBehind
-from artfs.content.proof import block_count, cache_name, checksum_of, content_key, describe, is_provable
+from artfs.content.packs import Pack, place_of
+from artfs.content.proof import block_count, block_length, cache_name, checksum_of, content_key, describe, is_provable
 from artfs.errors import IntegrityError
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.entry import BLOCK_SIZE
@@ -89,6 +91,10 @@ class Remote:
     def state(self, entry: Entry) -> tuple[str, str]:
         """Return how much is in the cache (yes, partly, no), and whether what is served is proven or provisional."""
         self._behind.drain()
+        place = place_of(entry)
+        if place.content is not entry:
+            missing = len(self._file(place.content).missing(place.first, place.last))
+            return "no" if missing > place.last - place.first else "partly" if missing else "yes", "proven"
         file = self._file(entry)
         proven = (
             self._only_proven(entry) or file.sealed or (is_provable(entry) and self._prover.list_of(entry) is not None)
@@ -152,7 +158,7 @@ class Remote:
 
     def _must_prove_whole(self, entry: Entry, file: CacheFile) -> bool:
         if not is_provable(entry):
-            return self._strict and not file.whole
+            return self._strict and not file.whole and not isinstance(entry, Pack)
         return (entry.size <= SMALL or self._strict) and not self._prover.may_know(entry)
 
     def _fetch(
@@ -160,6 +166,11 @@ class Remote:
     ) -> None:
         """Fetch blocks in one request, and keep those that are what they should be. Proven ones are written behind the reader's back."""
         data = self._read(entry, source, first, last)
+        checksum = self._proves_first(entry, data) if last == 0 else None
+        if checksum is not None:
+            self._behind.put(file, 0, data, checksum)
+            found[0] = data
+            return
         blocks = self._prover.list_of(entry) if is_provable(entry) else None  # on its way since the file was opened
         if blocks is None and self._only_proven(entry):  # the list that the manifest names is damaged or gone
             self._fetch_whole(entry, source, file)
@@ -177,6 +188,13 @@ class Remote:
                         )
                 self._behind.put(file, number, block, checksum_of(blocks, number))
             found[number] = block
+
+    def _proves_first(self, entry: Entry, data: Buffer) -> bytes | None:
+        """Return the checksum of a first block that the entry itself proves, whose reader need not wait for the block list."""
+        first = entry.first_block
+        if first is None or self._prover.knows(entry):
+            return None
+        return first.raw if Digest.of(data, Algorithm.BLAKE3) == first else None
 
     @staticmethod
     def _read(entry: Entry, source: Source, first: int, last: int) -> memoryview:
@@ -260,6 +278,14 @@ class Remote:
         with self._lock:
             self._refused[content_key(entry)] = message
         raise IntegrityError(message)
+
+    def replace(self, pack: Entry, first: int, blocks: list[Buffer]) -> None:
+        """Forget a pack of which something is not what it should be, but for blocks of which a part was proven."""
+        file = self._file(pack)
+        file.drop()
+        for number, data in enumerate(blocks, first):
+            if len(data) == block_length(pack.size, number):
+                file.write(number, data, proven=False)
 
     def close(self) -> None:
         """Wait until everything that came is in the cache."""

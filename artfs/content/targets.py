@@ -192,14 +192,16 @@ class AllReferences:
 def _agreed(entry: Entry, end: Entry) -> Entry:
     """Return the entry at the end under the path of the one that leads to it; ChangedError unless they are the same content.
 
-    W&B records the size 0 for a reference to a version. Block lists are believed only if the referring manifest names them.
+    W&B records the size 0 for a reference to a version. Block lists are believed only if the referring manifest names them; where the
+    bytes lie is the affair of the version that has them.
     """
     if entry.digest != end.digest or entry.size not in {0, end.size}:
         raise ChangedError(
             f"{entry.path} leads to {entry.ref}, which is not what was recorded:"
             f" {end.digest} of {end.size} bytes, not {entry.digest} of {entry.size}"
         )
-    extra = {key: value for key, value in end.extra.items() if key != "blocks"} | dict(entry.extra)
+    extra = {key: value for key, value in end.extra.items() if key != "blocks"}
+    extra |= {key: value for key, value in entry.extra.items() if key != "pack"}
     return dataclasses.replace(end, path=entry.path, extra=extra)
 
 

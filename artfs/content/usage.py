@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from artfs.content.packs import place_of
 from artfs.content.proof import cache_name, content_key, is_provable
 from artfs.errors import ArtfsError
 
@@ -70,6 +71,10 @@ def bytes_here(origins: Origins, targets: Targets, cache: Callable[[], BlockCach
             return 0
         if origins.is_local(end):
             return entry.size
-        return cache().held(cache_name(end), end.size)
+        place = place_of(end)
+        if place.content is end:
+            return cache().held(cache_name(end), end.size)
+        pack = cache().file(cache_name(place.content), place.content.size)
+        return 0 if pack.missing(place.first, place.last) else end.size
 
     return here

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
+from artfs.content.packs import Flights, place_of
 from artfs.content.proof import block_count, block_length, cache_name, content_key, describe, is_provable
 from artfs.content.targets import leads_on
 from artfs.errors import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 _RUN = 8  # blocks in one request
 _AHEAD = 4  # requests for one big remote file under way at once
 _SAME = 1 << 16  # contents that need not be read again if another path names them
+_BLOCKS = 16  # of packs, in memory
 _GIVE_UP = 8  # files in a row whose origin does not answer
 _HEX_MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -109,6 +111,8 @@ class Verifier:
         self._lock = threading.Lock()
         self._same: LRUCache[object, tuple[State, str]] = LRUCache(_SAME)
         self._judging: dict[object, threading.Lock] = {}
+        self._blocks: LRUCache[object, Buffer] = LRUCache(_BLOCKS)
+        self._flights: Flights[object, Buffer] = Flights()
 
     # Where it comes from ----------------------------------------------------------------------------------------
 
@@ -118,7 +122,7 @@ class Verifier:
             end = self._targets.of(entry)
         except _FAILURES as error:
             return self._failed(entry, error)
-        key = (content_key(end), end.ref, end.home if end.ref is None else None)
+        key = (content_key(end), end.ref, end.home if end.ref is None else None, end.packed)
         with self._lock:
             judging = self._judging.setdefault(key, threading.Lock())
         try:
@@ -182,6 +186,11 @@ class Verifier:
 
     def _pieces(self, entry: Entry, source: Source) -> Iterator[Buffer]:
         """Yield the bytes of an entry; fewer than it has if the source ends before."""
+        if entry.packed is not None and not self._origins.is_local(entry):
+            place = place_of(entry)
+            for number, offset, length in place.pieces(entry.size):
+                yield memoryview(self._fetched_block(place.content, number))[offset : offset + length]
+            return
         run = 1 if self._origins.is_local(entry) else _RUN
         spans = deque(
             (first * BLOCK_SIZE, min(run * BLOCK_SIZE, entry.size - first * BLOCK_SIZE))
@@ -235,6 +244,8 @@ class Verifier:
         if damaged:
             reason = "its copy in the cache was damaged, and is forgotten: it is fetched again when it is read"
             return Verdict(entry.path, State.DAMAGED, read, reason, cache_damaged=True)
+        if state is State.DAMAGED:
+            return Verdict(entry.path, state, read, "its bytes in the cache do not match the manifest")
         if state is State.ABSENT and read:
             return Verdict(entry.path, state, read, f"{read:,} of {end.size:,} bytes are here")
         return Verdict(entry.path, state, read)
@@ -246,6 +257,8 @@ class Verifier:
         """
         if entry.size == 0:
             return State.PROVEN if _expected(entry) == entry.algorithm.hasher().digest() else State.ABSENT, 0, False
+        if entry.packed is not None:
+            return self._read_packed(entry)
         file = self._cache().file(cache_name(entry), entry.size)
         expected = _expected(entry)
         algorithm = entry.algorithm if is_provable(entry) else Algorithm.MD5
@@ -264,6 +277,49 @@ class Verifier:
         if expected is None:
             return State.PINNED if _is_pinned(entry) else State.UNPINNED, read, False
         return self._conclude(file, hasher.digest() == expected, read)
+
+    def _read_packed(self, entry: Entry) -> tuple[State, int, bool]:
+        """Do as `_read_cached` for a small file that lies in a pack, of which nothing is forgotten: others lie in it as well."""
+        place, hasher, read, damaged = place_of(entry), entry.algorithm.hasher(), 0, False
+        file = self._cache().file(cache_name(place.content), place.content.size)
+        for number, offset, length in place.pieces(entry.size):
+            here = file.has(number)
+            block = self._block(file, number) if here else None
+            damaged |= here and block is None
+            if block is not None:
+                piece = memoryview(block)[offset : offset + length]
+                hasher.update(piece)
+                read += len(piece)
+        if read < entry.size:
+            return State.ABSENT, read, damaged
+        return State.PROVEN if hasher.digest() == _expected(entry) else State.DAMAGED, read, False
+
+    def _fetched_block(self, pack: Entry, number: int) -> Buffer:
+        """Return a block of a pack from where it lies, read once for all files that are in it."""
+        key = (pack.digest, pack.size, number)
+
+        def fetch(_: object) -> list[Buffer]:
+            with self._lock:
+                data = self._blocks.get(key)
+            if data is None:
+                data = self._origins.open(pack).source.read(number * BLOCK_SIZE, BLOCK_SIZE)
+                with self._lock:
+                    self._blocks[key] = data
+            return [data]
+
+        return self._flights.join([key], fetch)[0]
+
+    def _block(self, file: CacheFile, number: int) -> Buffer | None:
+        """Return a block of a pack; the last ones are kept, because the next file is mostly in the same."""
+        key = (file.name, file.size, number)
+        with self._lock:
+            data = self._blocks.get(key)
+        if data is None:
+            data = file.read(number)
+            if data is not None:
+                with self._lock:
+                    self._blocks[key] = data
+        return data
 
     @staticmethod
     def _conclude(file: CacheFile, right: bool, read: int) -> tuple[State, int, bool]:

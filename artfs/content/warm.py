@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from artfs.content.proof import block_count, block_length, cache_name
+from artfs.content.packs import place_of
+from artfs.content.proof import block_length, cache_name
 from artfs.content.remote import SMALL
 from artfs.errors import ArtfsError, NoSpaceError, OfflineError, UnreachableError
 from artfs.model.entry import BLOCK_SIZE
@@ -77,11 +78,19 @@ class Fetched:
 
 
 class Content(NamedTuple):
-    """The content of an entry, as far as the cache is concerned; ``file`` is None if it lies on this machine, or has no bytes."""
+    """The content of an entry, as far as the cache is concerned: ``file`` has it, or the pack that it lies in.
+
+    ``file`` is None if it lies on this machine, or has no bytes.
+    """
 
     path: str
     entry: Entry
     file: CacheFile | None
+
+    @property
+    def packed(self) -> bool:
+        """Whether the content lies in a pack."""
+        return self.file is not None and self.entry.packed is not None
 
 
 class Shelves:
@@ -104,7 +113,7 @@ class Shelves:
             except ArtfsError as error:
                 yield Failure(name, error)
                 continue
-            key = hash((cache_name(found.entry), found.entry.size))
+            key = hash((cache_name(found.entry), found.entry.size, found.entry.packed))
             if key not in seen:
                 seen.add(key)
                 yield found
@@ -113,8 +122,8 @@ class Shelves:
         end = self._targets.of(entry)
         if end.size == 0 or self._origins.is_local(end):
             return Content(name, end, None)
-        file = self._cache().file(cache_name(end), end.size)
-        return Content(name, end, file)
+        place = place_of(end)
+        return Content(name, end, self._cache().file(cache_name(place.content), place.content.size))
 
 
 def missing_bytes(content: Content) -> int:
@@ -122,12 +131,17 @@ def missing_bytes(content: Content) -> int:
     file, size = content.file, content.entry.size
     if file is None:
         return 0
-    return sum(block_length(size, number) for number in file.missing(0, block_count(size) - 1))
+    place = place_of(content.entry)
+    missing = file.missing(place.first, place.last)
+    if content.packed:  # others that lie in the same blocks count their own bytes
+        return size if missing else 0
+    return sum(block_length(size, number) for number in missing)
 
 
 def survey(contents: Iterable[Content | Failure], is_pinned: Callable[[str], bool]) -> Survey:
     """Sum contents up. Blocks."""
     found = Survey()
+    seen: set[int] = set()  # blocks of packs
     for content in contents:
         found.files += 1
         if isinstance(content, Failure):
@@ -143,8 +157,21 @@ def survey(contents: Iterable[Content | Failure], is_pinned: Callable[[str], boo
         found.here += size - missing
         found.to_fetch += missing
         found.files_to_fetch += missing > 0
-        found.need += _on_disk(missing if is_pinned(content.file.name) else size)
+        if content.packed:
+            found.need += sum(_new_blocks(content, content.file, seen, pinned=is_pinned(content.file.name)))
+        else:
+            found.need += _on_disk(missing if is_pinned(content.file.name) else size)
     return found
+
+
+def _new_blocks(content: Content, file: CacheFile, seen: set[int], *, pinned: bool) -> Iterator[int]:
+    """Yield the disk space of the blocks of a pack that a content needs, beside those that were seen. Pinned ones have theirs."""
+    place = place_of(content.entry)
+    for number in file.missing(place.first, place.last) if pinned else range(place.first, place.last + 1):
+        key = hash((file.name, file.size, number))
+        if key not in seen:
+            seen.add(key)
+            yield _on_disk(block_length(file.size, number))
 
 
 def _on_disk(size: int) -> int:
@@ -152,12 +179,13 @@ def _on_disk(size: int) -> int:
 
 
 class _File:
-    """A content on its way: how many of its runs are to come, and whether one has failed."""
+    """A content on its way, or some that lie together in a pack: how many of its runs are to come, and whether one has failed."""
 
-    __slots__ = ("content", "failed", "left")
+    __slots__ = ("contents", "failed", "left", "place")
 
-    def __init__(self, content: Content, runs: int) -> None:
-        self.content = content
+    def __init__(self, contents: list[Content], runs: int) -> None:
+        self.contents = contents
+        self.place = place_of(contents[0].entry)
         self.left = runs
         self.failed = False
 
@@ -193,6 +221,7 @@ class Warming:
         self._strict = strict
         self._fetched = Fetched()
         self._failed: set[str] = set()
+        self._asked: set[tuple[str, int, int]] = set()  # blocks of packs
         self._silent = 0
         self._gave_up: ArtfsError | None = None
 
@@ -228,24 +257,36 @@ class Warming:
     def _next_runs(self, contents: Iterator[Content | Failure]) -> tuple[list[_Run], bool]:
         """Return what is to be fetched of the next contents, and whether there may be more of them."""
         runs: list[_Run] = []
+        packs: dict[tuple[str, int], tuple[list[Content], list[int]]] = {}
+        more = False
         for count, content in enumerate(contents, 1):
             if isinstance(content, Failure):
                 self._fetched.fail(*content)
             elif content.file is not None:
                 content.file.use()  # what is here is not to be evicted for what comes
-                runs += self._runs_of(content, content.file)
-            if count == _BATCH or len(runs) >= _BATCH:
-                return runs, True
-        return runs, False
+                place = place_of(content.entry)
+                missing = content.file.missing(place.first, place.last)
+                if content.packed:
+                    key = (content.file.name, content.file.size)
+                    blocks = {(*key, number) for number in range(place.first, place.last + 1)}
+                    if missing or not self._asked.isdisjoint(blocks):  # it comes, or came with a file before it
+                        together, numbers = packs.setdefault(key, ([], []))
+                        together.append(content)
+                        numbers += missing
+                        self._asked.update((*key, number) for number in missing)
+                elif missing:
+                    runs += self._runs_of(content, missing)
+            more = count == _BATCH or len(runs) >= _BATCH
+            if more:
+                break
+        for together, numbers in packs.values():
+            runs.append(_Run(_File(together, 1), min(numbers, default=0), max(numbers, default=-1)))
+        return runs, more
 
-    def _runs_of(self, content: Content, file: CacheFile) -> list[_Run]:
-        size = content.entry.size
-        missing = file.missing(0, block_count(size) - 1)
-        if not missing:
-            return []
-        whole = size <= SMALL or self._strict
+    def _runs_of(self, content: Content, missing: list[int]) -> list[_Run]:
+        whole = content.entry.size <= SMALL or self._strict
         spans = [(missing[0], missing[-1])] if whole else list(_spans(missing))
-        one = _File(content, len(spans))
+        one = _File([content], len(spans))
         return [_Run(one, first, last) for first, last in spans]
 
     async def _fetch_all(self, receiver: trio.MemoryReceiveChannel[_Run], scope: trio.CancelScope) -> None:
@@ -255,31 +296,46 @@ class Warming:
                     await self._fetch(run, scope)
 
     async def _fetch(self, run: _Run, scope: trio.CancelScope) -> None:
-        file = run.file
-        content = file.content
+        file, content = run.file, run.file.place.content
+        packed = file.contents[0].packed
         try:
             number = run.first
             while number <= run.last:
-                last = await self._pipeline.bring(content.entry, number, run.last)
-                size = min((last + 1) * BLOCK_SIZE, content.entry.size) - number * BLOCK_SIZE
-                self._count(size)
+                last = await self._pipeline.bring(content, number, run.last)
+                if not packed:
+                    self._count(min((last + 1) * BLOCK_SIZE, content.size) - number * BLOCK_SIZE)
                 number = last + 1
             file.left -= 1
             if file.left == 0 and not file.failed:
-                await self._finish(content)
-                self._fetched.files += 1
-                self._advance(1, 0)
+                if packed:
+                    await self._prove(file.contents)
+                else:
+                    await self._finish(file.contents[0])
+                    self._fetched.files += 1
+                    self._advance(1, 0)
                 self._silent = 0
         except ArtfsError as error:
-            if not file.failed:  # else another run of it was as unlucky
-                self._fetched.fail(content.path, error)
-                self._failed.add(content.path)
+            for one in () if file.failed else file.contents:  # else another run of it was as unlucky
+                self._fetched.fail(one.path, error)
+                self._failed.add(one.path)
             file.failed = True
             if isinstance(error, UnreachableError):
                 self._silent += 1
                 if self._silent >= _GIVE_UP or isinstance(error, OfflineError):
                     self._gave_up = error
                     scope.cancel()
+
+    async def _prove(self, contents: list[Content]) -> None:
+        """Prove the files that were to be fetched of a pack; the rest of what came is of others."""
+        errors = await self._pipeline.prove([content.entry for content in contents])
+        for content, error in zip(contents, errors, strict=True):
+            if error is not None:
+                self._fetched.fail(content.path, error)
+                self._failed.add(content.path)
+                continue
+            self._count(content.entry.size)
+            self._fetched.files += 1
+            self._advance(1, 0)
 
     async def _finish(self, content: Content) -> None:
         """Prove a content that was fetched as it came."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from artfs.errors import InvalidInputError
 from artfs.model.digest import Algorithm, Digest
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
+MOST_PACKED = 1 << 26
+"""The most bytes that a pack may have to be believed."""
+
 OF_MANIFEST = "manifest"
 """The key of ``extra`` by which an entry that was made up for a manifest, to read it like a file, says so (with ``home``)."""
 
@@ -23,6 +27,19 @@ MAX_SIZE = 1 << 53
 
 BLOCK_SIZE = 1 << 20
 """The unit of proving (bytes). A file larger than one block carries a block list in its entry's ``extra``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Where the bytes of a small file are in the store: ``offset`` bytes into a pack of ``size`` bytes (`artfs.staging.packing`)."""
+
+    pack: Digest
+    size: int
+    offset: int
+
+    def encode(self) -> dict[str, JsonValue]:
+        """Return what ``extra`` says of it."""
+        return {"digest": self.pack.base64, "size": self.size, "offset": self.offset}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +83,50 @@ class Entry:
     @property
     def block_list(self) -> Digest | None:
         """The digest of the list of BLAKE3 block digests of this file, for native commits of more than one block."""
-        blocks = self.extra.get("blocks")
+        return self._of_blocks("digest")
+
+    def _of_blocks(self, key: str) -> Digest | None:
+        blocks = self.extra.get("blocks") if self.extra else None
         if not isinstance(blocks, dict) or blocks.get("alg") != "BLAKE3" or blocks.get("size") != BLOCK_SIZE:
             return None
-        name = blocks.get("digest")
-        return Digest.from_base64(name, Algorithm.BLAKE3) if isinstance(name, str) else None
+        name = blocks.get(key)
+        return _parse_blake3(name) if isinstance(name, str) else None
+
+    @property
+    def first_block(self) -> Digest | None:
+        """The BLAKE3 of the first block, so that the beginning of a file is proven without its block list; None if it is not said."""
+        return None if self.block_list is None else self._of_blocks("first")
+
+    @property
+    def packed(self) -> Packed | None:
+        """Where the file lies in a pack; None if it lies in the store by itself. InvalidInputError if it cannot lie there."""
+        said = self.extra.get("pack") if self.extra else None
+        if not isinstance(said, dict) or self.ref is not None or not 0 < self.size <= BLOCK_SIZE:
+            return None
+        name, size, offset = said.get("digest"), said.get("size"), said.get("offset")
+        if not isinstance(name, str) or not _is_count(size) or not _is_count(offset):
+            return None
+        if not offset + self.size <= size <= MOST_PACKED:
+            raise InvalidInputError(f"bytes {offset} to {offset + self.size} of a pack of {size} bytes")
+        return Packed(Digest.from_base64(name), size, offset)
+
+    @property
+    def stored(self) -> tuple[Digest, ...]:
+        """The blobs of the store without which the entry cannot be read."""
+        packed = self.packed
+        if packed is not None:
+            return (packed.pack,)
+        lists = () if self.block_list is None else (self.block_list,)
+        return lists if self.ref is not None else (self.blob, *lists)
+
+
+@functools.lru_cache(1024)
+def _parse_blake3(text: str) -> Digest:
+    return Digest.from_base64(text, Algorithm.BLAKE3)
+
+
+def _is_count(value: JsonValue) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def parse_algorithm(extra: Mapping[str, JsonValue]) -> Algorithm:
@@ -84,14 +140,21 @@ def parse_algorithm(extra: Mapping[str, JsonValue]) -> Algorithm:
 
 
 def file_extra(
-    algorithm: Algorithm, *, executable: bool = False, block_list: Digest | None = None
+    algorithm: Algorithm,
+    *,
+    executable: bool = False,
+    block_list: Digest | None = None,
+    first_block: Digest | None = None,
 ) -> dict[str, JsonValue]:
     """Build the ``extra`` of a file entry: only what differs from a plain MD5 file of one block."""
     extra: dict[str, JsonValue] = {}
     if algorithm is not Algorithm.MD5:
         extra["alg"] = algorithm.name
     if block_list is not None:
-        extra["blocks"] = {"alg": "BLAKE3", "size": BLOCK_SIZE, "digest": block_list.base64}
+        blocks: dict[str, JsonValue] = {"alg": "BLAKE3", "size": BLOCK_SIZE, "digest": block_list.base64}
+        if first_block is not None:
+            blocks["first"] = first_block.base64
+        extra["blocks"] = blocks
     if executable:
         extra["executable"] = True
     return extra

@@ -164,7 +164,7 @@ class Committer:
             journal = dataclasses.replace(journal, reserved=reservation.id)
             journal.save(draft)
         self._on_step("reserved")
-        warnings = content.warnings
+        warnings, own = content.warnings, content.hashed
         ref = draft.collection.at(version_name(reservation.index))
         if (
             reservation.own and reservation.existing
@@ -184,8 +184,9 @@ class Committer:
             created = version.id == reservation.id
             self._on_step("published")
             target.published()
+            own = [one for one in own if target.named(one.entry).packed is None]
         if created:
-            self._keep_files(draft, content.hashed)
+            self._keep_files(draft, own)
         else:
             warnings += (f"nothing new: the content is that of {version.collection}:{version_name(version.index)}",)
             if description is not None or metadata:

@@ -140,7 +140,9 @@ def _hash_file(draft: Draft, item: Item, algorithm: Algorithm, progress: Progres
     finally:
         os.close(descriptor)
     block_list = Digest.of(blocks, Algorithm.BLAKE3) if blocks else None
-    extra = file_extra(algorithm, executable=bool(item.mode & 0o111), block_list=block_list)
+    first = Digest(Algorithm.BLAKE3, bytes(blocks[:32])) if blocks else None
+    executable = bool(item.mode & 0o111)
+    extra = file_extra(algorithm, executable=executable, block_list=block_list, first_block=first)
     digest = Digest(algorithm, whole.digest()).base64
     return Hashed(item, Entry(parse_entry_path(item.path), digest, item.size, extra=extra), bytes(blocks))
 

@@ -52,7 +52,7 @@ class Recheck:
 
     def publish(self, journal: Journal, manifest: ManifestFile, seen: int) -> Version:
         """Publish; ``seen`` is from the reservation. NotFoundError names a file that is gone for good."""
-        versions = self._entries.homes
+        versions = self._entries.homes | self._target.homes
         while True:
             self._progress.begin("publishing")
             try:
@@ -62,7 +62,7 @@ class Recheck:
                 self._progress.begin("checking")
             gone = self._gone(versions)
             sweeps = self._sweeps_after(seen)
-            self._look(manifest, gone, sweeps)
+            manifest = self._look(manifest, gone, sweeps)
             seen = max([seen, *(sweep.number for sweep in sweeps)])
             versions -= gone
 
@@ -82,10 +82,10 @@ class Recheck:
             found += part
         return found
 
-    def _look(self, manifest: ManifestFile, gone: Set[str], sweeps: list[Sweep]) -> None:
-        """See that everything is there that may have been removed."""
+    def _look(self, manifest: ManifestFile, gone: Set[str], sweeps: list[Sweep]) -> ManifestFile:
+        """See that everything is there that may have been removed; return the manifest, which may be another one then."""
         names: frozenset[str] = frozenset().union(*(sweep.names for sweep in sweeps))
-        concerned = {blob for entry in self._entries for blob in self._concerned(entry, gone, names)}
+        concerned = {blob for entry in self._named() for blob in self._concerned(entry, gone, names)}
         if str(manifest.digest) in names:
             concerned.add(manifest.digest)
         for sweep in sweeps:
@@ -93,21 +93,22 @@ class Recheck:
                 self._wait_for(sweep)
         missing = self._target.missing(concerned)
         if not missing:
-            return
+            return manifest
         lost = missing - self._target.restore(self._draft, self._hashed, missing, self._progress)
-        if manifest.digest in lost:
-            self._target.store_manifest(self._entries)
-            lost.discard(manifest.digest)
-        if lost:
-            path = next((str(entry.path) for entry in self._entries if lost & set(_blobs(entry))), "the list of files")
-            raise NotFoundError(
-                f"the bytes of {path} are not in the store any more: the version that it was taken over from was deleted",
-                hint="write the file into the draft again, or remove it there",
-            )
+        for entry in self._named():
+            if lost.intersection(entry.stored):
+                raise NotFoundError(
+                    f"the bytes of {entry.path} are not in the store any more: the version that it was taken over from was deleted",
+                    hint="write the file into the draft again, or remove it there",
+                )
+        return self._target.store_manifest(self._entries)
+
+    def _named(self) -> Iterator[Entry]:
+        return map(self._target.named, self._entries)
 
     @staticmethod
     def _concerned(entry: Entry, gone: Set[str], names: Set[str]) -> Iterator[Digest]:
-        for blob in _blobs(entry):
+        for blob in entry.stored:
             if entry.home in gone or str(blob) in names:
                 yield blob
 
@@ -121,11 +122,3 @@ class Recheck:
                 return
             self._progress.check()
             time.sleep(_PAUSE)
-
-
-def _blobs(entry: Entry) -> Iterator[Digest]:
-    """Yield the blobs that an entry needs in the store."""
-    if entry.ref is None:
-        yield entry.blob
-    if entry.block_list is not None:
-        yield entry.block_list

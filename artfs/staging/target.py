@@ -16,16 +16,19 @@ from artfs.model.digest import Algorithm, Digest
 from artfs.model.manifest import encode_manifest
 from artfs.registry.port import ManifestFile
 from artfs.staging.hashing import unchanged
-from artfs.staging.upload import upload
+from artfs.staging.packing import Places, small
+from artfs.staging.upload import upload, upload_packs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence, Set
     from contextlib import AbstractContextManager
 
+    from artfs.model.entry import Entry, Packed
     from artfs.registry.port import NewVersion, Reservation
     from artfs.staging.drafts import Draft
     from artfs.staging.gathered import Gathered
     from artfs.staging.hashing import Hashed
+    from artfs.staging.packing import EarlierVersions
     from artfs.staging.progress import Progress
     from artfs.storage.holds import DraftHold
     from artfs.storage.port import BlobStore
@@ -41,6 +44,13 @@ class Target(Protocol):
     def store_files(self, draft: Draft, hashed: Sequence[Hashed], progress: Progress) -> None:
         """Bring the files of a draft, as far as they are not there. BusyError names a file that has changed since it was hashed."""
 
+    def named(self, entry: Entry) -> Entry:
+        """Return an entry as the manifest is to name it, now that its file is there."""
+
+    @property
+    def homes(self) -> frozenset[str]:
+        """The versions whose files are used for those of the draft."""
+
     def store_manifest(self, entries: Gathered) -> ManifestFile:
         """Bring the manifest of all the entries of a version, whose files are there."""
 
@@ -48,7 +58,10 @@ class Target(Protocol):
         """Return those of the blobs that are not there."""
 
     def restore(self, draft: Draft, hashed: Iterable[Hashed], missing: Set[Digest], progress: Progress) -> Set[Digest]:
-        """Bring files again that were removed after `store_files`; return the blobs of those that were still here."""
+        """Bring files again that were removed after `store_files`; return the blobs of those that were still here.
+
+        They may lie elsewhere than before, so the manifest has to be stored again.
+        """
 
     def published(self) -> None:
         """Let go of what was held for the commit: a version needs it now."""
@@ -57,23 +70,58 @@ class Target(Protocol):
 class StoreTarget:
     """A store of blobs. ``on_step`` is told the name of each step when it is done.
 
+    In a store elsewhere, small files go into packs; ``earlier`` finds them in those of earlier versions, and ``keep`` is given new ones.
     ``hold`` keeps what is moved into a store on this machine from being removed there; a store elsewhere needs none.
     """
 
     def __init__(
-        self, store: BlobStore, on_step: Callable[[str], None] = lambda _: None, hold: DraftHold | None = None
+        self,
+        store: BlobStore,
+        on_step: Callable[[str], None] = lambda _: None,
+        hold: DraftHold | None = None,
+        earlier: EarlierVersions | None = None,
+        keep: Callable[[Packed, bytes], None] | None = None,
     ) -> None:
         self._store = store
         self._on_step = on_step
         self._hold = hold
+        self._earlier = earlier
+        self._keep = keep
+        self._places = Places()
 
     def store_files(self, draft: Draft, hashed: Sequence[Hashed], progress: Progress) -> None:
         """Move the files into a store that is here, or upload them to one that is elsewhere."""
         if self._store.local:
             self._adopt(draft, hashed, progress)
         else:
-            upload(draft, hashed, self._store, progress)
+            self._upload(draft, hashed, progress)
         self._on_step("adopted")
+
+    def _upload(self, draft: Draft, hashed: Sequence[Hashed], progress: Progress) -> None:
+        few = small(hashed)
+        if len(few) > 1 and self._earlier is not None:
+            progress.begin("comparing", len(few))
+            found = self._earlier.find(draft, {blob: one.item.size for blob, one in few.items()}, progress)
+            known = {blob: lying for blob, lying in found.items() if lying is not None}
+            gone = self._store.missing({lying.packed.pack for lying in known.values()})
+            self._places.add({blob: lying for blob, lying in known.items() if lying.packed.pack not in gone})
+            alone = found.keys() - known.keys()
+            few = {blob: one for blob, one in few.items() if blob not in alone and not self._places.has(blob)}
+        self._pack(draft, list(few.values()), progress)
+        upload(draft, [one for one in hashed if self.named(one.entry).packed is None], self._store, progress)
+
+    def _pack(self, draft: Draft, files: Sequence[Hashed], progress: Progress) -> None:
+        """Upload files in packs, but for those that would be alone."""
+        self._places.add(upload_packs(draft, files, self._store, progress, self._keep))
+
+    def named(self, entry: Entry) -> Entry:
+        """Return an entry with the place of its file, if that lies in a pack."""
+        return self._places.named(entry)
+
+    @property
+    def homes(self) -> frozenset[str]:
+        """The versions that have small files in packs already."""
+        return self._places.homes
 
     def _adopt(self, draft: Draft, hashed: Sequence[Hashed], progress: Progress) -> None:
         """Move the files of the draft into the store. Each is bound to its entry before it leaves."""
@@ -106,12 +154,12 @@ class StoreTarget:
     def store_manifest(self, entries: Gathered) -> ManifestFile:
         """Write the manifest as a blob: it is read twice, as its name is needed first."""
         hasher, size = Algorithm.MD5.hasher(), 0
-        for piece in encode_manifest(entries):
+        for piece in encode_manifest(map(self.named, entries)):
             hasher.update(piece)
             size += len(piece)
         digest = Digest(Algorithm.MD5, hasher.digest())
         with self._held([digest]):
-            self._store.write(digest, encode_manifest(entries))
+            self._store.write(digest, encode_manifest(map(self.named, entries)))
         self._store.sync()
         self._on_step("stored")
         return ManifestFile(digest, size)
@@ -124,9 +172,13 @@ class StoreTarget:
         """Upload files again; those that have moved into a store here are held, so that none of them is missing."""
         if self._store.local:
             return set()
-        here = [one for one in hashed if {one.entry.blob, one.entry.block_list} & missing]
-        upload(draft, here, self._store, progress)
-        return {name for one in here for name in (one.entry.blob, one.entry.block_list) if name is not None}
+        lost = [one for one in hashed if not missing.isdisjoint(self.named(one.entry).stored)]
+        few = {one.entry.blob: one for one in lost if self.named(one.entry).packed is not None}
+        self._places.forget(few)
+        self._pack(draft, list(few.values()), progress)
+        alone = [one for one in lost if self.named(one.entry).packed is None]
+        upload(draft, alone, self._store, progress)
+        return {name for one in lost for name in self.named(one.entry).stored}
 
     def published(self) -> None:
         """End the hold."""

@@ -92,7 +92,7 @@ class WandbTarget:
 
     def named(self, entry: Entry) -> Entry:
         """Return an entry as the manifest names it."""
-        extra = {key: value for key, value in entry.extra.items() if key != "blocks"}
+        extra = {key: value for key, value in entry.extra.items() if key not in {"blocks", "pack"}}
         if entry.ref is not None:
             return dataclasses.replace(entry, extra=extra, birth_artifact_id=None)
         if entry.home is None:
@@ -116,6 +116,11 @@ class WandbTarget:
             self._manifest.unlink(missing_ok=True)
         self._on_step("stored")
         return manifest
+
+    @property
+    def homes(self) -> frozenset[str]:
+        """Return none: where a file was born is the server's affair."""
+        return frozenset()
 
     def missing(self, blobs: Iterable[Digest]) -> set[Digest]:  # the server removes nothing that an artifact names
         """Return none."""

@@ -11,7 +11,7 @@ from artfs.errors import PermissionDeniedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from artfs.storage.port import Buffer, Locator, Objects
+    from artfs.storage.port import Buffer, Locator, Objects, Source
 
 _MARGIN = 30.0  # seconds before its expiry at which a URL is not used any more
 
@@ -58,3 +58,37 @@ class ObjectSource:
 
     def close(self) -> None:
         """Do nothing: the objects are closed by who opened them."""
+
+
+class SpanSource:
+    """A span of another source, which it closes with itself."""
+
+    def __init__(self, source: Source, offset: int, size: int) -> None:
+        self._source = source
+        self._offset = offset
+        self._size = size
+
+    @property
+    def local(self) -> bool:
+        """Whether reading costs no network."""
+        return self._source.local
+
+    @property
+    def size(self) -> int:
+        """How many bytes the span has."""
+        return self._size
+
+    def read(self, offset: int, size: int) -> Buffer:
+        """Return bytes at an offset in the span; fewer at its end, and where the source ends before."""
+        return self._source.read(self._offset + offset, self._length(offset, size))
+
+    def read_nowait(self, offset: int, size: int) -> bytes | None:
+        """Return the same without blocking, or None."""
+        return self._source.read_nowait(self._offset + offset, self._length(offset, size))
+
+    def _length(self, offset: int, size: int) -> int:
+        return max(min(size, self._size - offset), 0)
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()

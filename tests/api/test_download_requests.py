@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 import artfs
-from tests.harness import tree_of
+from tests.harness import ALONE, tree_of
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def remote(place, s3_server, fault_proxy, monkeypatch, request):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("ARTFS_STORE", f"s3://{s3_server.bucket()}/store")
     log = request.getfixturevalue("log")
-    artifact = log(files={"a": b"1" * 1000, "d/b": b"2" * 3_000_000, "d/c": b"3"})
+    artifact = log(files={"a": b"1" * ALONE, "d/b": b"2" * 3_000_000, "d/c": b"3"})
     monkeypatch.setenv("ARTFS_CACHE_DIR", str(place / "empty-cache"))
     api = artfs.Api(cache_dir=str(place / "empty-cache"))
     yield api.artifact("demo/data"), proxy

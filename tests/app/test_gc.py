@@ -17,7 +17,7 @@ from artfs.staging.journal import Journal
 from artfs.staging.progress import CommitInterrupted, Progress
 from artfs.storage import holds
 from tests.app.gc_world import World, use_store_elsewhere
-from tests.harness import wait_for
+from tests.harness import ALONE, wait_for
 from tests.staging.test_commit import COLLECTION, make, write
 
 BIG = os.urandom(3 << 20)
@@ -56,8 +56,9 @@ def put_aside(world, data):
 
 
 def test_what_only_a_deleted_version_needed_goes_and_everything_else_stays(world):
-    old = world.commit({"big": BIG, "old": b"old", "shared": SHARED})
-    new = world.commit({"new": b"new", "shared": SHARED})
+    shared = os.urandom(ALONE)
+    old = world.commit({"big": BIG, "old": os.urandom(ALONE), "shared": shared})
+    new = world.commit({"new": b"new", "shared": shared})
     kept = world.stored()
     world.delete(old)
     found = world.find()
@@ -68,8 +69,8 @@ def test_what_only_a_deleted_version_needed_goes_and_everything_else_stays(world
     }
     assert world.stored() == kept, "finding removes nothing"
     assert world.collect().size == found.size > len(BIG)
-    assert world.stored() == {blob(b"new"), blob(SHARED), str(new.manifest.digest)}
-    assert world.content(new) == {"new": b"new", "shared": SHARED}
+    assert world.stored() == {blob(b"new"), blob(shared), str(new.manifest.digest)}
+    assert world.content(new) == {"new": b"new", "shared": shared}
     assert world.find().count == 0
 
 

@@ -43,10 +43,10 @@ def listed(tmp_path_factory):
     (source / "a.txt").write_text("hello\n")
     (source / "sub/ü b").write_bytes(b"x" * 2048)
     found.source = source
-    found.run("put", source, "demo/data", "--description", "first", "--metadata", '{"rows": 1}', "--type", "model")
+    found.here("put", source, "demo/data", "--description", "first", "--metadata", '{"rows": 1}', "--type", "model")
     (source / "a.txt").write_text("hello again\n")
-    found.run("put", source, "demo/data:best")
-    found.run("put", source / "a.txt", "demo/one")
+    found.here("put", source, "demo/data:best")
+    found.here("put", source / "a.txt", "demo/one")
     return found
 
 

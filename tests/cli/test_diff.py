@@ -18,12 +18,12 @@ def versions(tmp_path_factory):
     (source / "d").mkdir(parents=True)
     for name, data in {"a": "a" * 10, "d/same": "same", "d/gone": "gone!", "d/old \x1b[2J": "moved"}.items():
         (source / name).write_text(data)
-    found.run("put", source, "demo/data")
+    found.here("put", source, "demo/data")
     (source / "a").write_text("a" * 2000)
     (source / "d/gone").unlink()
     (source / "d/old \x1b[2J").rename(source / "now")
     (source / "new").write_text("brand-new")
-    found.run("put", source, "demo/data:best")
+    found.here("put", source, "demo/data:best")
     return found
 
 
@@ -99,9 +99,9 @@ def test_what_cannot_be_compared_is_said(versions):
 
 
 def test_two_algorithms_are_warned_of(cli, small):
-    cli.run("put", small, "demo/data")
+    cli.here("put", small, "demo/data")
     cli.environment["ARTFS_ALGORITHM"] = "XXH128"
-    cli.run("put", small, "demo/data")
+    cli.here("put", small, "demo/data")
     done = cli.run("diff", "demo/data:v0", "demo/data:v1", code=1)
     assert done.stdout.splitlines()[-1] == "2 changed, +0 B"
     assert "one has MD5 digests, the other XXH128" in done.stderr
@@ -118,7 +118,7 @@ def test_nothing_slow_is_imported(versions):
 @pytest.fixture
 def draft(mounted, small):
     """A draft in a mount, from a version with d/g and f."""
-    mounted.run("put", small, "demo/data")
+    mounted.here("put", small, "demo/data")
     return mounted.collection() / ".staging" / mounted.out("stage", "demo/data").rpartition("/")[2]
 
 
@@ -148,7 +148,7 @@ def test_a_draft_without_a_base_is_compared_with_latest_or_with_nothing(mounted,
 def test_a_draft_is_compared_with_any_version_in_either_direction(mounted, draft, small):
     (small / "f").write_text("another\n")
     (small / "only-there").write_text("x")
-    mounted.run("put", small, "demo/data")
+    mounted.here("put", small, "demo/data")
     (draft / "only-here").write_text("yy")
     assert mounted.run("diff", "demo/data:v1", draft, code=1).stdout == (
         "M  f  (8 B -> 4 B)\nA  only-here  (2 B)\nD  only-there  (1 B)\n1 added, 1 removed, 1 changed, -3 B\n"

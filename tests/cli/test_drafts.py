@@ -21,7 +21,7 @@ def draft(mounted):
 
 
 def test_stage_prints_where_the_draft_is(mounted, small):
-    mounted.run("put", small, "demo/data")
+    mounted.here("put", small, "demo/data")
     staging = mounted.collection() / ".staging"
     done = mounted.run("stage", "demo/data")
     assert (done.stdout, done.stderr) == (f"{staging}/from-v0\n", "")
@@ -33,7 +33,7 @@ def test_stage_prints_where_the_draft_is(mounted, small):
 
 
 def test_stage_refuses_what_cannot_be_a_draft(mounted, small):
-    mounted.run("put", small, "demo/data")
+    mounted.here("put", small, "demo/data")
     mounted.run("stage", "demo/data", "--name", "mine")
     refusals = [
         (4, ["stage", "demo/data", "--name", "mine"], "has a draft 'mine' already"),
@@ -50,7 +50,7 @@ def test_stage_refuses_what_cannot_be_a_draft(mounted, small):
 
 
 def test_stage_chooses_a_mount_of_its_registry_that_can_be_written(mounted, small):
-    mounted.run("put", small, "demo/data")
+    mounted.here("put", small, "demo/data")
     mounted.umount()
     mounted.mount("-o", "ro")
     assert "artfs mount" in mounted.run("stage", "demo/data", code=8).stderr

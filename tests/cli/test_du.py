@@ -18,9 +18,9 @@ def used(tmp_path_factory):
         (source / path).write_bytes(os.urandom(size))
     (source / "z").mkdir()
     (source / "z/copy").write_bytes((source / "d/b").read_bytes())
-    found.run("put", source, "demo/data")
+    found.here("put", source, "demo/data")
     (source / "a").unlink()
-    found.run("put", source, "demo/data")
+    found.here("put", source, "demo/data")
     return found
 
 

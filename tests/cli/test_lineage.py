@@ -57,7 +57,7 @@ def traced(tmp_path_factory):
         ("report", "report"),
     ):
         source.write_text(name * 500)
-        found.run("put", source, f"demo/{name}", "--type", kind)
+        found.here("put", source, f"demo/{name}", "--type", kind)
     found.run("alias", "demo/model:v0", "best")
     record(found, "split", ["demo/raw"], ["demo/left", "demo/right"], "split it")
     record(found, "join", ["demo/left", "demo/right"], ["demo/model"], state=RunState.FAILED)
@@ -151,7 +151,7 @@ def test_a_deleted_version_is_left_out(traced, tmp_path):
     source = tmp_path / "file"
     for name in ("raw", "base", "model"):
         source.write_text(name)
-        other.run("put", source, f"demo/{name}")
+        other.here("put", source, f"demo/{name}")
     record(other, "train", ["demo/raw", "demo/base"], ["demo/model"])
     other.run("rm", "demo/base:v0", "--delete-aliases")
     assert other.out("lineage", "demo/model", "--up").splitlines()[-1] == "   └─ me/demo/raw:v0 (latest)  dataset  3 B"
@@ -206,7 +206,7 @@ def test_a_graph_that_is_too_big_is_cut_with_a_warning(traced, monkeypatch, caps
 def test_a_run_that_goes_on_is_shown_as_running(traced, tmp_path):
     other = Artfs(tmp_path)
     (tmp_path / "file").write_text("x")
-    other.run("put", tmp_path / "file", "demo/model")
+    other.here("put", tmp_path / "file", "demo/model")
     record(other, "r1", [], ["demo/model"], state=RunState.RUNNING)
     assert other.out("lineage", "demo/model", "--up").endswith("run me/demo/r1 train running")
     with registry_of(other) as registry:

@@ -17,13 +17,13 @@ def history(tmp_path_factory):
     source.mkdir()
     (source / "a").write_text("a" * 2000)
     (source / "b").write_text("b")
-    found.run("put", source, "demo/data", "--description", "the first\nof \x1b[2Jmany")
+    found.here("put", source, "demo/data", "--description", "the first\nof \x1b[2Jmany")
     (source / "c").write_text("c")
     (source / "b").unlink()
-    found.run("put", source, "demo/data:best")
+    found.here("put", source, "demo/data:best")
     (source / "a").write_text("A")
     (source / "c").rename(source / "d")
-    found.run("put", source, "demo/data", "--description", "last")
+    found.here("put", source, "demo/data", "--description", "last")
     record(found, "r1", [], ["demo/data:v1"], "lr \x1b 0.1")
     return found
 
@@ -82,7 +82,7 @@ def test_json_says_all_of_a_version(history):
 
 
 def test_no_manifest_is_opened_without_stat(cli, small):
-    cli.run("put", small, "demo/data")
+    cli.here("put", small, "demo/data")
     for path in cli.store_files():
         path.unlink()
     assert [row["version"] for row in cli.json("log", "demo/data")] == ["v0"]
@@ -92,7 +92,7 @@ def test_no_manifest_is_opened_without_stat(cli, small):
 def test_a_version_before_that_was_deleted_is_passed_over(cli, small):
     for text in ("1", "2", "3"):
         (small / "f").write_text(text)
-        cli.run("put", small, "demo/data")
+        cli.here("put", small, "demo/data")
     cli.run("rm", "demo/data:v1")
     newest, oldest = cli.json("log", "demo/data", "--stat")
     assert (newest["version"], newest["changes"]["changed"], oldest["version"]) == ("v2", 1, "v0")

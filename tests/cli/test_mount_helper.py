@@ -40,7 +40,7 @@ def mount_options(mountpoint):
 
 
 def test_a_line_of_fstab_mounts_what_it_says_and_returns_when_it_answers(helper, cli, small):
-    cli.run("put", small, "demo/data")
+    cli.here("put", small, "demo/data")
     options = (
         "rw,noauto,nofail,_netdev,user,x-systemd.automount,noexec,entity=you,cache_size=7M,metadata-ttl=5,umask=027"
     )

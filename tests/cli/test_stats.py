@@ -20,7 +20,7 @@ def busy(fuse, tmp_path_factory):
     source = found.root / "source"
     source.mkdir()
     (source / "f").write_bytes(b"x" * 300_000)
-    found.run("put", source, "demo/data")
+    found.here("put", source, "demo/data")
     found.mount()
     yield found
     found.close()

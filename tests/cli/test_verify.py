@@ -15,7 +15,7 @@ __all__ = ["big"]
 def logged(cli, small):
     """A version of two files and one big one."""
     (small / "big").write_bytes(os.urandom(3 << 20))
-    cli.run("put", small, "demo/data")
+    cli.here("put", small, "demo/data")
     return cli
 
 
@@ -62,7 +62,7 @@ def test_what_is_on_this_machine_is_proven_too(logged, small):
 
 
 def test_references_are_read_where_they_are(cli, small):
-    cli.run("put", "--reference", small.as_uri(), "demo/refs")
+    cli.here("put", "--reference", small.as_uri(), "demo/refs")
     assert cli.json("verify", "demo/refs")["proven"] == 2
     (small / "f").write_text("ONE\n")
     (small / "d/g").unlink()
@@ -72,7 +72,7 @@ def test_references_are_read_where_they_are(cli, small):
 
 def test_a_name_that_would_move_the_cursor_is_shown_plainly(cli, small):
     (small / "evil \x1b[2J").write_text("evil")
-    cli.run("put", small, "demo/data")
+    cli.here("put", small, "demo/data")
     cli.blob(b"evil").unlink()
     assert "missing      evil \\x1b[2J: " in cli.run("verify", "demo/data", code=7).stdout
 
@@ -86,7 +86,7 @@ def test_what_does_not_exist_is_said(logged):
 
 
 def test_a_bar_is_shown_to_a_terminal(cli, big):
-    cli.run("put", big, "demo/data")
+    cli.here("put", big, "demo/data")
     printed, shown = on_terminal(cli, "verify", "demo/data")
     assert printed.endswith("1 proven\n")
     assert b"\x1b[?25l" in shown
@@ -94,7 +94,7 @@ def test_a_bar_is_shown_to_a_terminal(cli, big):
 
 def test_bad_files_go_to_stdout_although_a_bar_is_on_the_terminal(cli, small):
     (small / "big").write_bytes(os.urandom(40 << 20))
-    cli.run("put", small, "demo/data")
+    cli.here("put", small, "demo/data")
     damage(cli, (small / "big").read_bytes())
     printed, shown = on_terminal(cli, "verify", "demo/data", code=7)
     assert printed.startswith("damaged      big: ")

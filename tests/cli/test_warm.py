@@ -14,6 +14,7 @@ import pytest
 from artfs.app.warm import ALONE, IN_MOUNT
 from tests.cli.here import run_here
 from tests.cli.test_start import SLOW, imported, on_terminal
+from tests.harness import ALONE as BY_ITSELF
 from tests.harness import Artfs, wait_for
 from tests.mount.conftest import Remote
 from tests.mount.test_offline_mount import put_all
@@ -22,16 +23,18 @@ from tests.servers.faults import Delay, Stall
 
 MIB = 1 << 20
 DATA = {
-    "images/a.png": os.urandom(3000),
-    "images/b.png": os.urandom(5000),
-    "images/deep/c.png": os.urandom(7000),
+    "images/a.png": os.urandom(BY_ITSELF + 3000),
+    "images/b.png": os.urandom(BY_ITSELF + 5000),
+    "images/deep/c.png": os.urandom(BY_ITSELF + 7000),
     "labels.txt": b"a b c\n",
     "copy.txt": b"a b c\n",
     "big": os.urandom(9 * MIB + 17),
     "empty": b"",
 }
+PAIR = 2 * BY_ITSELF + 8000  # bytes of the two images
+SMALL = 3 * BY_ITSELF + 15006
 SIZE = sum(map(len, DATA.values())) - 6  # a content is counted once
-MANY = {f"{number:02}": os.urandom(2222) for number in range(40)}
+MANY = {f"{number:02}": os.urandom(BY_ITSELF) for number in range(40)}
 OTHER = {f"{number:02}": os.urandom(MIB) for number in range(12)}
 
 
@@ -89,7 +92,7 @@ def test_all_is_fetched_once_and_nothing_the_second_time_and_it_can_be_proven(co
     assert cold_check[0] == 1
     assert "the list of files of me/demo/data:v0 is not on this machine" in cold_check[1]
     assert first[0] == 0, first
-    assert first[1].startswith("me/demo/data:v0: 6 files, 9.5 MB: 9.5 MB fetched in ")
+    assert first[1].startswith("me/demo/data:v0: 6 files, 10 MB: 10 MB fetched in ")
     assert proxy.count("GET", cold.key(DATA["labels.txt"])) == 1
     assert proxy.count("GET", cold.key(DATA["big"])) == 2  # runs of 8 blocks
     proxy.forget()
@@ -98,7 +101,7 @@ def test_all_is_fetched_once_and_nothing_the_second_time_and_it_can_be_proven(co
     assert proxy.requests() == []
     result = json.loads(again[1])
     assert (result["fetched_files"], result["here"], result["bytes"]) == (0, SIZE, SIZE)
-    assert check[:2] == (0, "me/demo/data:v0: ready: 6 files, 9.5 MB\n")
+    assert check[:2] == (0, "me/demo/data:v0: ready: 6 files, 10 MB\n")
     (found,) = json.loads(ready[1])
     assert (ready[0], found["ready"], found["bytes"]) == (0, True, SIZE)
 
@@ -143,8 +146,8 @@ def test_paths_patterns_and_lists_name_what_is_fetched(cold, proxy, tmp_path, mo
     ]
     done = run_here(cold, lines)
     assert codes(done) == [0, 0, 0, 3, 3, 2, 2, 2], done
-    assert [json.loads(out)["fetched_bytes"] for _, out, _ in done[:3]] == [8000, 7006, 0]
-    assert json.loads(done[2][1])["here"] == 8006
+    assert [json.loads(out)["fetched_bytes"] for _, out, _ in done[:3]] == [PAIR, BY_ITSELF + 7006, 0]
+    assert json.loads(done[2][1])["here"] == PAIR + 6
     assert "me/demo/data:v0 has no 'nothing'" in done[3][2]
     assert "has nothing that matches '*.nothing'" in done[4][2]
     monkeypatch.setattr("sys.stdin", io.StringIO("demo/data:v0/copy.txt\ndemo/data/copy.txt\n"))
@@ -202,8 +205,8 @@ def test_a_pin_is_kept_when_the_cache_is_full_and_after_its_record_is_lost(cold,
     done = run_here(cold, lines)
     assert codes(done) == [0, 0, 0, 0, 0, 0, 0, 0, 0, 1], done
     assert "pinned me/demo/data:v0 (me/demo/data:latest names it now; the pin stays with this version)" in done[0][1]
-    assert "9.5 MB of 5 files are pinned, and stay" in done[5][2]
-    assert done[7][1].splitlines()[1].split() == ["me/demo/data:v0", "9.5", "MB", "9.5", "MB", "all"]
+    assert "10 MB of 5 files are pinned, and stay" in done[5][2]
+    assert done[7][1].splitlines()[1].split() == ["me/demo/data:v0", "10", "MB", "10", "MB", "all"]
     assert "not ready" in done[9][1]
     subprocess.run(["rm", "-r", cold.root / "cache/blocks"], check=True)
     cold.mount()  # tells the new cache what is pinned
@@ -233,7 +236,7 @@ def test_what_is_unpinned_goes_and_a_version_that_was_deleted_can_be_unpinned(co
     assert codes(done) == [0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 1], done
     pins = {pin["version"]: pin for pin in json.loads(done[2][1])}
     assert pins["me/demo/data:v0"]["paths"] == ["images", "labels.txt"]
-    assert (pins["me/demo/data:v0"]["bytes"], pins["me/demo/data:v0"]["here"]) == (15006, 15006)
+    assert (pins["me/demo/data:v0"]["bytes"], pins["me/demo/data:v0"]["here"]) == (SMALL, SMALL)
     assert "deleted" in done[4][1] or "no " in done[4][1]
     assert "is not pinned" in done[7][2]
     assert json.loads(done[9][1])["bytes"] == 0
@@ -246,11 +249,11 @@ def test_a_mount_with_the_same_cache_does_the_work(cold, proxy, fuse):
     pattern = f"{cold.collection()}/v*/images/*.png"
     done = run_here(cold, [["warm", version / "big", "--json"], ["warm", pattern, "--json"], ["status", "--json"]])
     assert codes(done)[:2] == [0, 0], done
-    assert [json.loads(out)["fetched_bytes"] for _, out, _ in done[:2]] == [len(DATA["big"]), 8000]
+    assert [json.loads(out)["fetched_bytes"] for _, out, _ in done[:2]] == [len(DATA["big"]), PAIR]
     (status,) = json.loads(done[2][1])
     ours = [request for request in proxy.requests() if request.method == "GET"]
     # the list of files was fetched by whoever asked first; of blobs, the mount has asked for all
-    assert status["services"]["s3"]["read"]["size"] >= len(DATA["big"]) + 8000
+    assert status["services"]["s3"]["read"]["size"] >= len(DATA["big"]) + PAIR
     assert len(ours) >= status["services"]["s3"]["read"]["requests"]
     proxy.forget()
     assert (version / "big").read_bytes() == DATA["big"]
@@ -291,13 +294,14 @@ def held(artfs):
     """Return how many of the many files are in the cache."""
     (path,) = (artfs.root / "cache/blocks").glob("*/*/ledger.sqlite")
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-        return database.execute("SELECT count(*) FROM files WHERE size = 2222").fetchone()[0]
+        return database.execute("SELECT count(*) FROM files WHERE size = ?", (BY_ITSELF,)).fetchone()[0]
 
 
 @pytest.mark.expects_warning("is damaged or missing")
 def test_a_file_that_does_not_come_is_named_and_the_exit_code_is_that_of_its_error(cold, logged):
-    put_all(logged, {"bad": {"f": b"will be missing", "g": b"will be here"}})
-    name = hashlib.md5(b"will be missing", usedforsecurity=False).hexdigest()
+    data = os.urandom(BY_ITSELF)
+    put_all(logged, {"bad": {"f": data, "g": b"will be here"}})
+    name = hashlib.md5(data, usedforsecurity=False).hexdigest()
     client = logged.server.client()
     client.delete_object(Bucket=logged.bucket, Key=f"store/md5/{name[:2]}/{name[2:]}")
     client.close()

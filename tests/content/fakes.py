@@ -90,15 +90,16 @@ class FakeStore:
     def sync(self):
         pass
 
-    def add(self, path, data, algorithm=Algorithm.MD5, *, listed=False, executable=False, size=None):
+    def add(self, path, data, algorithm=Algorithm.MD5, *, listed=False, first=False, executable=False, size=None):
         """Keep some bytes, and return the entry that a manifest has for them."""
-        blob, block_list = Digest.of(data, algorithm), None
+        blob, block_list, first_block = Digest.of(data, algorithm), None, None
         self.blobs[blob] = bytearray(data)
         if listed:
             blocks = block_list_of(data)
             block_list = Digest.of(blocks, Algorithm.BLAKE3)
             self.blobs[block_list] = bytearray(blocks)
-        extra = file_extra(algorithm, executable=executable, block_list=block_list)
+            first_block = Digest(Algorithm.BLAKE3, blocks[:32]) if first else None
+        extra = file_extra(algorithm, executable=executable, block_list=block_list, first_block=first_block)
         return Entry(parse_entry_path(path), blob.base64, len(data) if size is None else size, extra=extra)
 
     def flip(self, name, offset):

@@ -44,6 +44,20 @@ async def test_an_empty_file_is_empty_and_one_that_should_not_be_is_refused(stor
         await pipeline.read(Entry(parse_entry_path("g"), store.add("g", b"x").digest, 0), 0, 4096)
 
 
+async def test_who_opens_a_file_and_reads_its_beginning_asks_for_its_first_block_alone(store, pipeline):
+    store.local = False
+    entry = store.add("f", DATA, listed=True, first=True)
+    pipeline.prepare(entry)
+    with store.held():
+        async with trio.open_nursery() as readers:
+            readers.start_soon(pipeline.read, entry, 0, 4096)
+            await reads_arrived(store, 1)
+            await trio.testing.wait_all_tasks_blocked()
+            assert store.reads == [(entry.blob, 0)]
+            store.gate.set()
+    assert bytes(await pipeline.read(entry, len(DATA) - 9, 9)) == DATA[-9:]  # with the list
+
+
 async def test_a_block_is_fetched_once_however_many_wait_for_it(store, pipeline):
     entry, found = store.add("f", b"the only block"), []
 

@@ -50,6 +50,26 @@ def test_what_was_read_once_is_read_again_without_the_store_also_by_another_proc
     assert reader.state(entry) == ("yes", "proven")
 
 
+def test_the_first_block_is_proven_by_the_entry_without_the_block_list_and_kept(store, new_reader):
+    entry = store.add("f", DATA, listed=True, first=True)
+    del store.blobs[entry.block_list]
+    reader = new_reader()
+    assert bytes(reader.block(entry, 0)) == DATA[:BLOCK_SIZE]
+    assert store.reads == [(entry.blob, 0)]
+    recorded(reader)
+    store.failure = UnreachableError("the store is away")
+    assert bytes(new_reader().block(entry, 0)) == DATA[:BLOCK_SIZE]
+
+
+@damage
+def test_a_first_block_that_neither_the_entry_nor_the_list_proves_is_an_error(store, reader):
+    entry = store.add("f", DATA, listed=True, first=True)
+    store.flip(entry.blob, 5)
+    with pytest.raises(IntegrityError):
+        reader.block(entry, 0)
+    assert bytes(reader.block(entry, 1)) == DATA[BLOCK_SIZE : 2 * BLOCK_SIZE]
+
+
 def test_of_a_listed_content_only_the_blocks_that_are_asked_for_are_fetched_in_one_request(store, reader):
     entry = store.add("f", DATA, listed=True)
     found = reader.blocks(entry, 1, 2)

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import hashlib
+import json
 import mmap
 import os
 import shutil
@@ -18,7 +19,7 @@ import pytest
 from artfs import app
 from artfs.app.client import mount_points
 from artfs.app.unmount import unmount
-from tests.harness import DEADLINE, Artfs, can_mount
+from tests.harness import ALONE, DEADLINE, Artfs, can_mount
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.faults import Reset, ShortBody, Stall, Status
 
@@ -174,7 +175,7 @@ class Remote(Artfs):
                 path = Path(source, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-            version = self.maker.json("put", source, f"demo/{collection}")["version"]
+            version = json.loads(self.maker.here("put", source, f"demo/{collection}", "--json"))["version"]
         return self.collection(collection) / version.rpartition(":")[2]
 
     def key(self, data):
@@ -210,13 +211,13 @@ FORSAKEN = {
 
 @pytest.fixture(scope="session")
 def forsaken(tmp_path_factory, s3_server):
-    """A mount where reads wait for what never comes. They take a while, so they begin with the first test that asks for this."""
+    """A mount where reads wait for what never comes. They take a while, so a module asks for this with its first test."""
     with FaultProxy(s3_server.url) as proxy:
         found = Remote(tmp_path_factory.mktemp("forsaken"), s3_server, proxy.url)
         found.expected += ["cannot be reached: gave up after"]
         found.environment["ARTFS_RETRY_SECONDS"] = "20"
         found.known = {"known": b"still there"}
-        files = {what: os.urandom(10_000) for what in FORSAKEN}
+        files = {what: os.urandom(ALONE) for what in FORSAKEN}
         found.version = found.put(found.known | files)
         for what, fault in FORSAKEN.items():
             proxy.inject(fault, None, "GET", found.key(files[what]))

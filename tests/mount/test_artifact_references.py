@@ -98,10 +98,10 @@ def test_put_records_a_version_a_directory_or_a_file_and_get_writes_the_bytes(ar
         ("named", [uri_of(target, "a"), "--name", "p/q"], {"p/q": b"one\n"}),
     ):  # fmt: skip
         source, *options = arguments
-        assert artfs.out("put", "--reference", source, f"demo/{name}", *options) == f"me/demo/{name}:v0"
+        assert artfs.here("put", "--reference", source, f"demo/{name}", *options) == f"me/demo/{name}:v0"
         assert files_of(artfs.collection(name) / "v0") == expected
         for _ in range(2):  # the second time everything is there
-            artfs.run("get", f"demo/{name}", tmp_path / name)
+            artfs.here("get", f"demo/{name}", tmp_path / name)
         assert files_of(tmp_path / name) == expected
     listed = artfs.json("show", "demo/whole")
     assert (listed["size"], listed["digest"]) == (
@@ -111,7 +111,7 @@ def test_put_records_a_version_a_directory_or_a_file_and_get_writes_the_bytes(ar
 
 
 def test_a_draft_of_such_a_version_is_read_and_changed_as_any(artfs, target):
-    artfs.run("put", "--reference", uri_of(target), "demo/edited")
+    artfs.here("put", "--reference", uri_of(target), "demo/edited")
     draft = artfs.out("stage", "demo/edited:latest")
     with open(f"{draft}/d/big", "r+b") as file:
         assert file.read(5) == BIG[:5]
@@ -184,7 +184,7 @@ def test_damage_of_the_target_is_found_when_it_is_read_by_reference(artfs):
     draft = artfs.draft("fragile", "fragile")
     (draft / "f").write_bytes(b"whole bytes")
     fragile = artfs.commit(draft)
-    artfs.run("put", "--reference", uri_of(fragile), "demo/pointer")
+    artfs.here("put", "--reference", uri_of(fragile), "demo/pointer")
     blob = artfs.blob(b"whole bytes")
     blob.chmod(0o600)
     blob.write_bytes(b"whole bytez")
@@ -197,7 +197,7 @@ def test_damage_of_the_target_is_found_when_it_is_read_by_reference(artfs):
 
 
 def test_a_symlink_to_such_a_file_keeps_the_reference(artfs, target):
-    artfs.run("put", "--reference", uri_of(target, "a"), "demo/origin")
+    artfs.here("put", "--reference", uri_of(target, "a"), "demo/origin")
     draft = artfs.draft("copy", "copied")
     (draft / "a").symlink_to("../../../origin/v0/a")
     version = artfs.commit(draft)

@@ -1,5 +1,6 @@
 """References to files of other versions where registry, store and what those refer to are elsewhere, and then away."""
 
+import json
 import os
 
 import pytest
@@ -29,10 +30,10 @@ def test_what_was_read_by_reference_is_shared_in_the_cache_and_read_again_withou
     outside = os.urandom(2 * BLOCK + 5)
     target = both.put(files, "target")
     s3_server.client().put_object(Bucket=both.bucket, Key="outside/object", Body=outside)
-    both.maker.run("put", "--reference", f"s3://{both.bucket}/outside/object", "demo/outside")
+    both.maker.here("put", "--reference", f"s3://{both.bucket}/outside/object", "demo/outside")
     for name in ("target", "outside"):
-        uri = artifact_uri(both.maker.json("show", f"demo/{name}")["id"])
-        both.maker.run("put", "--reference", uri, "demo/links-of-" + name)
+        uri = artifact_uri(json.loads(both.maker.here("show", f"demo/{name}", "--json"))["id"])
+        both.maker.here("put", "--reference", uri, "demo/links-of-" + name)
     both.mount()
     links = both.collection("links-of-target") / "v0"
     pointer = both.collection("links-of-outside") / "v0/object"

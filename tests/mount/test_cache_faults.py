@@ -7,15 +7,13 @@ import subprocess
 
 import pytest
 
-from tests.harness import fill, small_disk, wait_for
+from tests.harness import ALONE, fill, small_disk, wait_for
 from tests.mount.conftest import Call, Remote, within
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.faults import Stall
 
 BLOCK = 1 << 20
 WARNINGS = ("is damaged, the cache begins empty", "is off for 60 s", "cannot be kept")
-
-pytestmark = pytest.mark.usefixtures("forsaken")  # which takes its time meanwhile
 
 
 class Cached(Remote):
@@ -54,7 +52,7 @@ class Cached(Remote):
 @pytest.fixture(scope="module")
 def cached(tmp_path_factory, s3_server):
     """One bucket and version for the tests of this module, mounted by each as it needs."""
-    found = Cached(tmp_path_factory.mktemp("cached"), s3_server, sizes=[1000, 100_000] + [BLOCK + 170_017] * 6)
+    found = Cached(tmp_path_factory.mktemp("cached"), s3_server, sizes=[ALONE, 2 * ALONE] + [BLOCK + 170_017] * 6)
     yield found
     found.close()
     assert not found.unexpected_log(*found.expected)

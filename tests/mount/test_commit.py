@@ -229,7 +229,7 @@ def test_a_commit_that_was_told_to_stop_goes_on_with_the_next_mount(fresh, how):
 def test_whoever_is_still_in_the_directory_of_a_committed_draft_changes_nothing(fresh, tmp_path):
     (tmp_path / "f").write_text("base\n")
     fresh.mount()
-    fresh.run("put", tmp_path / "f", "demo/data")
+    fresh.here("put", tmp_path / "f", "demo/data")
     draft = fresh.mountpoint / fresh.out("stage", "demo/data", "--name", "draft")
     (draft / "sub").mkdir()
     (draft / "sub/g").write_text("new\n")
@@ -251,7 +251,7 @@ def test_a_damaged_draft_keeps_neither_the_mount_nor_other_drafts_away(fresh, tm
     fresh.expected.append("is left alone")
     (tmp_path / "f").write_text("base\n")
     fresh.mount()
-    fresh.run("put", tmp_path / "f", "demo/data")
+    fresh.here("put", tmp_path / "f", "demo/data")
     fresh.run("stage", "demo/data", "--name", "based")
     fill_draft(fresh.draft("good"))
     fill_draft(fresh.draft("damaged"), {"kept": b"kept"})

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from artfs.app.client import mount_points
-from tests.harness import small_disk, wait_for
+from tests.harness import ALONE, DEADLINE, small_disk, wait_for
 from tests.mount.conftest import Call, Remote, within
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.faults import Delay, Reset, Stall, Status
 
 BLOCK = 1 << 20
-SMALL = 4000
+SMALL = ALONE
 WARM = 60  # reads of one size after which it is known what is slow
 
 READER = """
@@ -230,11 +230,10 @@ def test_a_direct_read_that_was_killed_is_held_until_its_reply_and_no_longer(mou
         process = reader("direct", path)
         wait_for(lambda: stall.hits and is_in_kernel(process.pid), "a reader that waits")
         process.kill()
-        assert (
-            state_of(process.pid) == "D"
-        )  # the kernel waits for the answer of a direct read, which the deadline bounds
+        # the kernel waits for the answer of a direct read, which the deadline bounds
+        wait_for(lambda: state_of(process.pid) == "D", "a reader that cannot end")
     proxy.clear()
-    assert process.wait(10) == -signal.SIGKILL
+    assert process.wait(60) == -signal.SIGKILL
     process.stdout.close()
 
 
@@ -258,7 +257,7 @@ def test_unmounting_by_force_works_whatever_waits_and_however_its_process_is(rem
             found.umount("--force")
             assert time.monotonic() - began < 15
             for one in readers:
-                assert one.wait(5) != 0
+                assert one.wait(DEADLINE) != 0
                 one.stdout.close()
             assert found.mountpoint not in [path for path, _ in mount_points()]
             wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the end of the mount process")

@@ -241,7 +241,7 @@ def test_base_files_behave_like_any_other_file(artfs, tmp_path):
     (source / "d").mkdir(parents=True)
     for name in ("a", "b", "c", "d/e", "d/f"):
         (source / name).write_text(name * 1000)
-    artfs.run("put", source, "demo/based")
+    artfs.here("put", source, "demo/based")
     draft = artfs.mountpoint / artfs.out("stage", "demo/based", "--name", "x")
     inode = (draft / "a").stat().st_ino
     with (draft / "a").open("r+") as writer, (draft / "a").open() as reader:

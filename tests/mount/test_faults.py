@@ -29,7 +29,7 @@ def source(tmp_path):
 @pytest.fixture
 def version(fresh, source):
     """A version that was put before the mount came up, so that nothing of it is in memory."""
-    fresh.run("put", source, "demo/data")
+    fresh.here("put", source, "demo/data")
     fresh.mount()
     return fresh.collection() / "v0"
 
@@ -126,7 +126,7 @@ def test_damage_under_a_running_reader_is_found_when_it_gets_there(fresh, source
     fresh.expected += ["is damaged", "do not match the manifest"]
     data = BIG * 6
     (source / "long").write_bytes(data)
-    fresh.run("put", source, "demo/data")
+    fresh.here("put", source, "demo/data")
     fresh.mount()
     file = fresh.collection() / "v0/long"
     with file.open("rb", buffering=0) as reader:
@@ -147,7 +147,7 @@ def test_committing_the_content_again_mends_a_damaged_blob(fresh, version, sourc
     damage(fresh.blob(SMALL))
     fails((version / "small").read_bytes)
     (source / "more").write_text("more")
-    fresh.run("put", source, "demo/data")
+    fresh.here("put", source, "demo/data")
     assert (fresh.collection() / "v1/small").read_bytes() == SMALL
     assert (version / "small").read_bytes() == SMALL
 
@@ -179,9 +179,9 @@ def indexes(artfs):
 
 def test_a_damaged_manifest_is_an_error_for_its_version_alone(fresh, source, tmp_path):
     fresh.expected += ["manifest", "lookup", "readdir", "getattr"]
-    fresh.run("put", source, "demo/data")
+    fresh.here("put", source, "demo/data")
     (source / "more").write_text("more")
-    fresh.run("put", source, "demo/data")
+    fresh.here("put", source, "demo/data")
     manifest = manifest_of(fresh)
     shutil.rmtree(fresh.root / "cache", ignore_errors=True)
     damage(manifest, 100)
@@ -224,7 +224,7 @@ def test_a_cache_that_is_deleted_under_a_mount_costs_time_only(fresh, version, s
     shutil.rmtree(fresh.root / "cache")
     assert tree_of(version) == tree_of(source)
     (source / "more").write_text("more")
-    fresh.run("put", source, "demo/data")
+    fresh.here("put", source, "demo/data")
     assert tree_of(fresh.collection() / "v1") == tree_of(source)
 
 
@@ -400,7 +400,7 @@ def test_a_draft_that_changed_since_its_commit_failed_is_recorded_as_it_is_then(
     version = fresh.commit(draft, "--description", "second")
     assert (version / "f").read_text() == "one and more"
     (fresh.root / "f").write_text("one and more")
-    fresh.run("put", fresh.root / "f", "demo/same")
+    fresh.here("put", fresh.root / "f", "demo/same")
     shown, same = fresh.json("show", f"demo/data:{version.name}"), fresh.json("show", "demo/same")
     assert (shown["digest"], shown["size"], shown["description"]) == (same["digest"], 12, "second")
     assert [row["name"] for row in fresh.json("ls", "me/demo/data")] == [version.name]

@@ -115,7 +115,7 @@ def test_options_of_the_mount_are_shown_and_kept(fresh):
 
 def test_a_read_only_mount_has_no_staging_and_changes_nothing(fresh, tmp_path):
     (tmp_path / "f").write_text("x")
-    fresh.run("put", tmp_path / "f", "demo/data")
+    fresh.here("put", tmp_path / "f", "demo/data")
     fresh.mount("-o", "ro")
     assert sorted(os.listdir(fresh.collection())) == ["latest", "v0"]
     for call in (

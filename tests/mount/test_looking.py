@@ -22,7 +22,7 @@ def found(remote):
 
 def cached(found):
     """Return what `du` says of the bytes that are here."""
-    (row,) = found.json("du", "demo/data:v0")
+    (row,) = json.loads(found.here("du", "demo/data:v0", "--json"))
     return row["here"], row["to_fetch"], row["files_here"]
 
 
@@ -40,12 +40,12 @@ def test_du_says_what_would_have_to_be_fetched(found):
     assert 10 <= here <= size
     assert here % BLOCK in {0, 10}
     assert whole == (4 if here == size else 3)
-    rows = found.json("du", "demo/data:v0", "-d", "1")
+    rows = json.loads(found.here("du", "demo/data:v0", "-d", "1", "--json"))
     assert [(row["path"], row["size"], row["here"]) for row in rows[1:]] == [("d", 5, 5)]
 
 
 def test_verify_reads_everything_and_fills_no_cache(found):
-    told = found.json("verify", "demo/data:v0")
+    told = json.loads(found.here("verify", "demo/data:v0", "--json"))
     assert (told["proven"], told["bytes"]) == (4, 3 * BLOCK + 10)
     assert cached(found)[0] == 0
     key = found.key(found.files["big"])
@@ -53,7 +53,7 @@ def test_verify_reads_everything_and_fills_no_cache(found):
     client.put_object(Bucket=found.bucket, Key=key, Body=found.files["big"][:-1] + b"?")
     client.delete_object(Bucket=found.bucket, Key=found.key(b"small"))
     client.close()
-    told = json.loads(found.run("verify", "demo/data:v0", "--json", code=7).stdout)
+    told = json.loads(found.here("verify", "demo/data:v0", "--json", code=7))
     assert {(row["path"], row["state"]) for row in told["bad"]} == {
         ("big", "damaged"), ("d/small", "missing"), ("d/same", "missing"),
     }  # fmt: skip
@@ -66,8 +66,8 @@ def test_verify_finds_damage_that_the_cache_hides(found):
     client = found.server.client()
     client.put_object(Bucket=found.bucket, Key=found.key(found.files["big"]), Body=bytes(len(found.files["big"])))
     client.close()
-    assert json.loads(found.run("verify", "demo/data:v0", "--json", code=7).stdout)["damaged"] == 1
-    assert found.json("verify", "demo/data:v0", "--cached")["damaged"] == 0
+    assert json.loads(found.here("verify", "demo/data:v0", "--json", code=7))["damaged"] == 1
+    assert json.loads(found.here("verify", "demo/data:v0", "--cached", "--json"))["damaged"] == 0
 
 
 def test_what_is_here_is_verified_without_a_network(found):
@@ -77,7 +77,7 @@ def test_what_is_here_is_verified_without_a_network(found):
     found.umount()
     found.environment["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
     started = time.monotonic()
-    told = found.json("verify", "demo/data:v0", "--cached")
+    told = json.loads(found.here("verify", "demo/data:v0", "--cached", "--json"))
     assert (told["proven"], told["absent"], told["bad"]) == (2, 2, [])
     assert told["bytes"] == 3 * BLOCK + 5
     assert time.monotonic() - started < 20
@@ -88,7 +88,7 @@ def test_what_is_here_is_verified_without_a_network(found):
     done = found.run("verify", "demo/data:v0", "--cached", code=7)
     assert done.stdout.startswith("damaged      big: its copy in the cache was damaged")
     assert "1 copies in the block cache were damaged" in done.stderr
-    assert found.json("verify", "demo/data:v0", "--cached")["proven"] == 1  # it was forgotten
+    assert json.loads(found.here("verify", "demo/data:v0", "--cached", "--json"))["proven"] == 1  # it was forgotten
 
 
 def test_a_list_of_files_that_is_not_here_is_not_fetched_for_what_is(found):
@@ -104,13 +104,13 @@ def test_references_with_etags_are_counted_as_pinned(found):
     tag = client.upload_part(Bucket=bucket, Key="p/parts", UploadId=upload, PartNumber=1, Body=b"x" * 100)["ETag"]
     parts = {"Parts": [{"PartNumber": 1, "ETag": tag}]}
     client.complete_multipart_upload(Bucket=bucket, Key="p/parts", UploadId=upload, MultipartUpload=parts)
-    found.run("put", "--reference", f"s3://{bucket}/p/", "demo/refs")
-    told = found.json("verify", "demo/refs")
+    found.here("put", "--reference", f"s3://{bucket}/p/", "demo/refs")
+    told = json.loads(found.here("verify", "demo/refs", "--json"))
     assert (told["proven"], told["pinned"]) == (1, 1)
-    assert "1 pinned, not proven" in found.out("verify", "demo/refs")
+    assert "1 pinned, not proven" in found.here("verify", "demo/refs")
     client.put_object(Bucket=bucket, Key="p/parts", Body=b"another object")
     client.put_object(Bucket=bucket, Key="p/one", Body=b"two")
-    told = json.loads(found.run("verify", "demo/refs", "--json", code=7).stdout)
+    told = json.loads(found.here("verify", "demo/refs", "--json", code=7))
     assert {(row["path"], row["state"]) for row in told["bad"]} == {("parts", "changed"), ("one", "changed")}
     client.close()
 
@@ -135,7 +135,7 @@ def sparse(path, size, first):
 def test_a_mount_that_hashes_for_somebody_answers_others_and_ends_in_time(fresh, tmp_path):
     size = 24 << 30  # a hole: it takes more than half a minute to hash
     sparse(tmp_path / "huge", size, b"1")
-    fresh.run("put", "--reference", "--no-checksum", (tmp_path / "huge").as_uri(), "demo/data")
+    fresh.here("put", "--reference", "--no-checksum", (tmp_path / "huge").as_uri(), "demo/data")
     fresh.mount()
     draft = fresh.draft("second")
     sparse(draft / "huge", size, b"2")

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from tests.harness import wait_for
+from tests.harness import ALONE, wait_for
 from tests.mount.conftest import Call, Remote, read_once, within
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.faults import Stall, Status
 
 BLOCK = 1 << 20
 BIG = os.urandom(3 * BLOCK)
+OTHER, DENIED = os.urandom(ALONE), os.urandom(ALONE)
 
 
 def parse(text):
@@ -51,7 +52,7 @@ def elsewhere(tmp_path_factory, s3_server):
         found = Remote(tmp_path_factory.mktemp("metrics"), s3_server, proxy.url)
         found.proxy = proxy
         found.expected += ["was refused", "damaged", "do not match"]
-        found.version = found.put({"big": BIG, "other": b"other" * 100, "denied": b"denied" * 100})
+        found.version = found.put({"big": BIG, "other": OTHER, "denied": DENIED})
         found.port = free_port()
         found.mount("--metrics-port", found.port)
         yield found
@@ -89,7 +90,7 @@ def test_reads_are_counted_by_the_kernel_by_the_cache_and_by_the_service(elsewhe
 def test_a_failure_is_counted_with_its_errno_and_by_the_service(elsewhere):
     before = metrics(elsewhere)
     with (
-        elsewhere.proxy.injected(Status(403), None, "GET", elsewhere.key(b"denied" * 100)),
+        elsewhere.proxy.injected(Status(403), None, "GET", elsewhere.key(DENIED)),
         pytest.raises(PermissionError),
     ):
         within(read_once, elsewhere.version / "denied", 600)
@@ -127,12 +128,12 @@ def test_a_port_in_use_is_an_error_and_there_is_no_mount(elsewhere):
 
 
 def test_requests_under_way_are_in_flight(elsewhere):
-    elsewhere.proxy.inject(Stall(after=100), None, "GET", elsewhere.key(b"other" * 100))
+    elsewhere.proxy.inject(Stall(after=100), None, "GET", elsewhere.key(OTHER))
     call = Call((elsewhere.version / "other").read_bytes)
     found = wait_for(lambda: busy(elsewhere), "a request under way")
     elsewhere.proxy.clear()
     assert found["bytes"] >= 500
-    assert call.result() == b"other" * 100
+    assert call.result() == OTHER
 
 
 def busy(mount):
@@ -178,7 +179,7 @@ with artfs.mounted("demo/data:v0") as directory:
 
 
 def test_a_mount_of_a_program_leaves_the_port_of_the_settings_to_others(fresh, small_source):
-    fresh.run("put", small_source, "demo/data")
+    fresh.here("put", small_source, "demo/data")
     with contextlib.closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

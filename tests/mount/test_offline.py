@@ -16,8 +16,6 @@ from tests.servers.faults import Reset
 BLOCK = 1 << 20
 AWAY = ("the registry is away", "cannot be used now", "may not show", "cannot be reached", "cannot be used", " waits: ")
 
-pytestmark = pytest.mark.usefixtures("forsaken")  # which takes its time meanwhile
-
 
 @contextlib.contextmanager
 def stopped(*servers):
@@ -82,7 +80,7 @@ def test_a_cached_version_needs_neither_registry_nor_store(both, s3_server, post
     files = {"small/data": os.urandom(1000), "big/data": os.urandom(3 * BLOCK + 17), "empty/data": b""}
     cold = {"cold/data": os.urandom(1000)}
     version = both.put(files | cold)
-    both.maker.run("alias", "demo/data:v0", "best")
+    both.maker.here("alias", "demo/data:v0", "best")
     both.put({"f": b"never looked at"}, "other")
     both.mount()
 

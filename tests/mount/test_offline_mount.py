@@ -162,7 +162,7 @@ def test_a_pinned_version_of_a_wandb_server_is_read_without_it(fresh, wandb_serv
 
 def test_what_is_all_on_this_machine_works_offline_as_ever(fresh, tmp_path):
     (tmp_path / "f").write_text("here\n")
-    fresh.run("put", tmp_path / "f", "demo/data")
+    fresh.here("put", tmp_path / "f", "demo/data")
     fresh.expected.append("no pin is looked at")
     (fresh.root / "data/pins").mkdir()
     (fresh.root / "data/pins/x.json").write_text("damaged")  # which is no reason to be without a mount

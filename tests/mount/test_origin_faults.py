@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.harness import wait_for
+from tests.harness import ALONE, wait_for
 from tests.mount.conftest import Call, Remote, within
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.faults import (
@@ -29,9 +29,11 @@ from tests.servers.faults import (
 )
 
 BLOCK = 1 << 20
-SMALL, BIG = 40_000, 2 * BLOCK + 17
+SMALL, BIG = ALONE, 2 * BLOCK + 17
 WAITING = 64
 GIVES_UP = 90.0  # seconds in which a read whose source is away has failed
+
+pytestmark = pytest.mark.usefixtures("forsaken")  # which takes its time while the first tests run
 
 
 def xml(code):
@@ -237,7 +239,7 @@ def refer(mount, s3_server):
             for key, data in objects.items():
                 client.put_object(Bucket=bucket, Key=f"raw/{key}", Body=data)
             name = f"refs-{bucket}-{next(count)}"
-            mount.maker.run("put", "--reference", f"s3://{bucket}/raw/", f"demo/{name}")
+            mount.maker.here("put", "--reference", f"s3://{bucket}/raw/", f"demo/{name}")
             return client, bucket, mount.collection(name) / "v0"
 
         yield make
@@ -307,7 +309,7 @@ def refer_many(mount, s3_server):
     with contextlib.closing(s3_server.client()) as client:
         for key, data in files.items():
             client.put_object(Bucket=bucket, Key=f"raw/{key}", Body=data)
-    mount.maker.run("put", "--reference", f"s3://{bucket}/raw/", "demo/many")
+    mount.maker.here("put", "--reference", f"s3://{bucket}/raw/", "demo/many")
     return (file_of(mount.collection("many") / "v0", bucket, key, data) for key, data in files.items())
 
 

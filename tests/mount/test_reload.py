@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.harness import wait_for
+from tests.harness import ALONE, wait_for
 from tests.mount.conftest import within
 from tests.servers.fault_proxy import FaultProxy
 
@@ -40,7 +40,7 @@ def signed_by(artfs, data):
 
 
 def test_new_credentials_are_used_after_sighup_before_the_old_ones_are_refused(rotating, s3_server):
-    files = {f"{name}/data": os.urandom(1000) for name in ("before", "then")}
+    files = {f"{name}/data": os.urandom(ALONE) for name in ("before", "then")}
     version = rotating.put(files)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         del rotating.environment[name]

@@ -28,9 +28,9 @@ class Runs(Artfs):
         self.expected = []
         for name in ("first", "second"):
             (self.root / name).write_text(name)
-            self.run("put", self.root / name, "demo/data")
+            self.here("put", self.root / name, "demo/data")
         (self.root / "other").write_text("other")
-        self.run("put", self.root / "other", "demo/other:best")
+        self.here("put", self.root / "other", "demo/other:best")
         self.mount(*options)
         return self
 
@@ -175,7 +175,7 @@ def test_a_use_is_written_down_while_the_run_goes_on(artfs):
 
 def test_a_program_that_lies_in_a_mount_is_used_by_the_run_that_starts_it(artfs):
     shutil.copy(shutil.which("true"), artfs.root / "tool")
-    artfs.run("put", artfs.root / "tool", "demo/tool")
+    artfs.here("put", artfs.root / "tool", "demo/tool")
     artfs.run("run", "--project", "demo", "--id", "tool", "--", artfs.collection("tool") / "latest/tool")
     assert artfs.used_by("tool") == ["tool"]
     artfs.run_as("path", f"PATH={artfs.collection('tool')}/v0; tool")

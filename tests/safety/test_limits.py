@@ -59,7 +59,7 @@ def long_names(tmp_path_factory):
     (found.root / "source").mkdir()
     for number, data in enumerate(files.values()):
         (found.root / "source" / str(number)).write_bytes(data)
-    found.run("put", found.root / "source", "demo/data")
+    found.here("put", found.root / "source", "demo/data")
     plant(found, "data", manifest_of((name, {"digest": md5(data), "size": 4}) for name, data in sorted(files.items())))
     found.mount()
     found.files = files
@@ -141,7 +141,7 @@ def huge(tmp_path_factory):
     thread.start()
     found = Artfs(tmp_path_factory.mktemp("huge"))
     (found.root / "f").write_bytes(b"one\n")
-    found.run("put", found.root / "f", "demo/data")
+    found.here("put", found.root / "f", "demo/data")
     ref = f"http://127.0.0.1:{server.server_port}/endless"
     entry = {"digest": "endless", "ref": ref, "size": HUGE, "extra": {"etag": '"endless"'}}
     plant(found, "data", manifest_of([("huge", entry)]))

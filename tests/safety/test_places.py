@@ -29,7 +29,7 @@ def made(tmp_path_factory):
     (source / "d").mkdir(parents=True)
     (source / "f").write_bytes(b"one\n")
     (source / "d/g").write_bytes(b"two\n")
-    found.run("put", source, "demo/data")
+    found.here("put", source, "demo/data")
     return found
 
 

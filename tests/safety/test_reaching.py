@@ -44,7 +44,7 @@ def led_astray(tmp_path_factory, redirecting):
     """A mount of a version whose references lead to where nothing is to be read."""
     found = Artfs(tmp_path_factory.mktemp("astray"))
     (found.root / "f").write_bytes(b"one\n")
-    found.run("put", found.root / "f", "demo/data")
+    found.here("put", found.root / "f", "demo/data")
     refs = {
         "address": f"http://169.254.169.254{SECRET}",
         "number": f"http://2852039166{SECRET}",

@@ -150,7 +150,7 @@ def _is_here(directory: Path, path: str) -> bool:
 def _blobs(entry: str) -> Iterator[Digest]:
     found = decode_entry("file", json.loads(entry))
     if found.ref is None and found.size:
-        yield found.blob
+        yield found.stored[0]
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[tuple[str, str]]]:

@@ -260,7 +260,10 @@ class StoreCheck:
 
 def _rows(entry: Entry, version: str) -> Iterator[tuple[bytes, int, str, str, bytes | None]]:
     """Yield the rows of what an entry needs. Of an empty file nothing need be stored."""
-    if entry.ref is None and entry.size:
+    packed = entry.packed
+    if packed is not None:
+        yield key_of(packed.pack), packed.size, version, str(entry.path), None
+    elif entry.ref is None and entry.size:
         yield key_of(entry.blob), entry.size, version, str(entry.path), None
         if entry.block_list is not None:
             blocks = -(-entry.size // BLOCK_SIZE)

@@ -121,10 +121,7 @@ class LiveSet:
 
 def _needed(entries: Iterable[Entry]) -> Iterator[Digest]:
     for entry in entries:
-        if entry.ref is None:
-            yield entry.blob
-        if entry.block_list is not None:
-            yield entry.block_list
+        yield from entry.stored
 
 
 def key_of(blob: Digest) -> bytes:

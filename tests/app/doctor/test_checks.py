@@ -452,7 +452,7 @@ def test_the_time_is_taken_from_any_answer_of_a_server():
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
             for path in ("/", "/moved", "/no"):
