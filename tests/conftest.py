@@ -1,11 +1,43 @@
-"""Fixtures of the whole suite: a warning in the log that a test did not expect fails it."""
+"""What the whole suite has: the order of its files, the servers, and that a warning in the log that a test did not expect fails it."""
 
 import logging
+import os
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from tests.secrets import leaks
 from tests.servers.fixtures import *  # noqa: F403 - started when a test first asks for them
+
+ROOT = Path(__file__).parent
+
+# The tests start hundreds of processes, each of which would compile all of artfs: let Python keep what it compiles, whatever the
+# environment says. Set here, as everything that is imported or started from now on inherits it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# In the background of a shell, processes ignore SIGINT, and so would those that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+SLOW = (ROOT / "slow.txt").read_text().split()
+"""The files of tests that take longest, the longest first. One that is missing there costs time at most."""
+
+
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # pytest-xdist keeps the order that the next function makes
+
+
+def pytest_collection_modifyitems(config, items):
+    """Where several processes share the tests by file, begin with those that take longest, so that all end at about the same time."""
+    if not hasattr(config, "workerinput"):
+        return
+    ranks = {ROOT / name: rank for rank, name in enumerate(SLOW)}
+    counts = Counter(item.path for item in items)
+    items.sort(key=lambda item: (ranks.get(item.path, len(SLOW)), -counts[item.path]))
 
 
 @pytest.fixture(autouse=True)

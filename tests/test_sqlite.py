@@ -46,7 +46,7 @@ def threads_that_do(*things):
             thread.join()
 
 
-def fork(action, seconds=20):
+def fork(action, seconds=60):
     """Do something in a forked child, which is killed if that takes too long; return its exit code."""
     child = os.fork()
     if child == 0:

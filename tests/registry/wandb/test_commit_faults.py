@@ -19,6 +19,12 @@ BIG = os.urandom(5 * 65536 + 17)
 
 
 @pytest.fixture
+def hasty(environment, monkeypatch):
+    """Have `services` give up sooner than after a minute."""
+    monkeypatch.setenv("ARTFS_RETRY_SECONDS", "4")
+
+
+@pytest.fixture
 def small_parts(monkeypatch):
     monkeypatch.setattr(wandb_parts, "FROM", 3 * 65536)
     monkeypatch.setattr(wandb_parts, "PART", 65536)
@@ -91,9 +97,8 @@ def test_urls_that_are_always_refused_end_the_commit_and_the_draft_stays(server,
 
 @pytest.mark.expects_warning("the registry is away")
 def test_a_server_that_goes_away_in_the_middle_is_waited_for_and_what_came_is_not_sent_again(
-    server, services, fresh, monkeypatch
+    server, hasty, services, fresh, monkeypatch
 ):
-    monkeypatch.setattr("artfs.wandb.session.QUESTION", 2.0)
     monkeypatch.setattr(wandb_upload, "BATCH", 10)
     draft, count = make(services, FILES), 0
     real = type(services.backends._wandb()).ask
