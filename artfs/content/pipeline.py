@@ -88,6 +88,7 @@ class Pipeline:
         self._reader = reader
         self._deadline = deadline
         self._lanes = Lanes()
+        self._token = trio.lowlevel.current_trio_token()
         self._fetches: dict[tuple[ContentKey, int], _Fetch] = {}
         self._read_ahead = ReadAhead()
         self._active: dict[ContentKey, float] = {}
@@ -141,7 +142,9 @@ class Pipeline:
             pieces.append(piece)
             if start + length == BLOCK_SIZE:  # read to its end: the kernel has it, and memory is for what comes
                 self._reader.release(entry, number)
-        if ahead:
+        if ahead and first == 0:  # the reader has its first byte before anything else is begun
+            self._token.run_sync_soon(self._look_ahead, entry, first, last)
+        elif ahead:
             self._look_ahead(entry, first, last)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 

@@ -52,6 +52,7 @@ class Remote:
     def __init__(self, prover: Prover, cache: Callable[[], BlockCache], *, strict: bool = False) -> None:
         self._prover = prover
         self._get_cache = cache
+        self._made: BlockCache | None = None
         self._strict = strict
         self._lock = threading.Lock()
         self._refused: LRUCache[ContentKey, str] = LRUCache(4096)
@@ -60,7 +61,9 @@ class Remote:
 
     @property
     def _cache(self) -> BlockCache:
-        return self._get_cache()
+        if self._made is None:
+            self._made = self._get_cache()
+        return self._made
 
     # Without waiting --------------------------------------------------------------------------------------------
 
