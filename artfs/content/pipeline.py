@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 from cachetools import LRUCache
 
+from artfs.content.fetch import Fetch
 from artfs.content.lanes import Lanes
 from artfs.content.packs import place_of
 from artfs.content.proof import block_count, block_length, content_key
@@ -26,7 +27,6 @@ from artfs.model.entry import BLOCK_SIZE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from artfs.content.budget import Request
     from artfs.content.lanes import Lane
     from artfs.content.proof import ContentKey
     from artfs.content.reader import Reader
@@ -64,23 +64,6 @@ first page of a read-ahead that fails."""
 _ACTIVE = 2.0  # seconds for which a content counts as being read
 
 
-class _Fetch:
-    """Neighbouring blocks on their way: who waits, and what came."""
-
-    __slots__ = ("begun", "blocks", "done", "entry", "error", "first", "lane", "last", "request")
-
-    def __init__(self, entry: Entry, first: int, last: int) -> None:
-        self.entry = entry
-        self.first = first
-        self.last = last
-        self.begun = trio.current_time()
-        self.done = trio.Event()
-        self.blocks: list[Buffer] | None = None
-        self.error: Exception | None = None
-        self.lane: Lane
-        self.request: Request
-
-
 class Pipeline:
     """Reads entries for the mount, until ``nursery``, which is the mount's, ends."""
 
@@ -89,7 +72,7 @@ class Pipeline:
         self._deadline = deadline
         self._lanes = Lanes()
         self._token = trio.lowlevel.current_trio_token()
-        self._fetches: dict[tuple[ContentKey, int], _Fetch] = {}
+        self._fetches: dict[tuple[ContentKey, int], Fetch] = {}
         self._read_ahead = ReadAhead()
         self._active: dict[ContentKey, float] = {}
         self._completing: dict[ContentKey, trio.Event] = {}
@@ -289,7 +272,7 @@ class Pipeline:
     def _network(self, entry: Entry) -> Lane:
         return self._lanes.of(self._reader.service(entry))
 
-    async def _wait(self, fetch: _Fetch, entry: Entry) -> None:
+    async def _wait(self, fetch: Fetch, entry: Entry) -> None:
         fetch.lane.budget.promote(fetch.request)
         if not fetch.done.is_set():
             with _until(entry, self._deadline):
@@ -299,7 +282,7 @@ class Pipeline:
         """Whether a block is neither in memory nor on its way."""
         return (content_key(entry), number) not in self._fetches and not self._reader.in_memory(entry, number)
 
-    def _start(self, entry: Entry, first: int, last: int, *, urgent: bool) -> _Fetch:
+    def _start(self, entry: Entry, first: int, last: int, *, urgent: bool) -> Fetch:
         """Begin to fetch a block together with its neighbours up to ``last`` that are wanted and come from the same place."""
         here = self._reader.is_here(entry, first)
         end, most = first, first + (_DISK_RUN if here else RUN) - 1
@@ -307,7 +290,7 @@ class Pipeline:
             end < min(last, most) and self._is_wanted(entry, end + 1) and self._reader.is_here(entry, end + 1) == here
         ):
             end += 1
-        fetch = _Fetch(entry, first, end)
+        fetch = Fetch(entry, first, end)
         for number in range(first, end + 1):
             self._fetches[content_key(entry), number] = fetch
         if here and not self._reader.is_local(entry):
@@ -322,10 +305,10 @@ class Pipeline:
 
     def _ask(
         self,
-        fetch: _Fetch,
+        fetch: Fetch,
         lane: Lane,
         read: Callable[[Entry, int, int], list[Buffer] | None],
-        end: Callable[[_Fetch, list[Buffer] | None, Exception | None], None],
+        end: Callable[[Fetch, list[Buffer] | None, Exception | None], None],
         *,
         urgent: bool,
     ) -> None:
@@ -338,14 +321,14 @@ class Pipeline:
         fetch.lane = lane
         fetch.request = lane.budget.ask(size, lambda: lane.workers.submit(job, done), urgent=urgent)
 
-    def _read_cached(self, fetch: _Fetch, blocks: list[Buffer] | None, error: Exception | None) -> None:
+    def _read_cached(self, fetch: Fetch, blocks: list[Buffer] | None, error: Exception | None) -> None:
         """Take blocks out of the cache; if they are not there any more, or damaged, they come over the network."""
         if blocks is None and error is None:
             self._ask(fetch, self._network(fetch.entry), self._reader.blocks, self._end, urgent=True)
         else:
             self._end(fetch, blocks, error)
 
-    def _end(self, fetch: _Fetch, blocks: list[Buffer] | None, error: Exception | None) -> None:
+    def _end(self, fetch: Fetch, blocks: list[Buffer] | None, error: Exception | None) -> None:
         fetch.blocks, fetch.error = blocks, error
         now, key = trio.current_time(), content_key(fetch.entry)
         for number in range(fetch.first, fetch.last + 1):

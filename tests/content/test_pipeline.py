@@ -8,6 +8,7 @@ import trio
 import trio.testing
 
 from artfs.content import pipeline as pipeline_module
+from artfs.content.fetch import Fetch
 from artfs.content.lanes import MAX_DISK_READS, MAX_FETCHES
 from artfs.content.pipeline import Pipeline
 from artfs.errors import IntegrityError, UnreachableError
@@ -239,7 +240,7 @@ async def test_a_service_that_hangs_does_not_delay_another(store, reader, nurser
 
 async def test_what_was_fetched_is_given_back_without_the_garbage_collector(store, pipeline):
     def fetches():
-        return sum(type(found) is pipeline_module._Fetch for found in gc.get_objects())
+        return sum(type(found) is Fetch for found in gc.get_objects())
 
     entry = store.add("f", DATA, listed=True)
     gc.collect()
