@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from artfs.app.parallel import each
 from artfs.app.pins import remember
 from artfs.app.warm import contents_of, open_selected
+from artfs.content.packs import Flights, place_of
 from artfs.content.proof import block_count, block_length, is_provable
 from artfs.content.remote import SMALL
 from artfs.content.verify import State
@@ -79,13 +80,16 @@ def check(
 ) -> Iterator[tuple[Content | Failure, Missing | None]]:
     """Read what there is of the contents of a selection, and yield each with what it misses, if anything."""
     judge = services.verifier(advance).cached
+    disk = _Disk()
 
     def one(content: Content | Failure) -> tuple[Content | Failure, Missing | None]:
         if isinstance(content, Failure):
             advance(1, 0)
             return content, Missing(content.path, 0, content.error.message)
-        if content.file is None or content.packed:
+        if content.file is None:
             return content, _local(content, judge)
+        if content.packed:
+            return content, disk.damage(content, content.file) or _local(content, judge)
         missing = _cached(services, content, content.file, advance)
         advance(1, 0)
         return content, missing
@@ -100,6 +104,32 @@ def _local(content: Content, judge: Callable[[Entry], Verdict]) -> Missing | Non
     verdict = judge(entry)
     reason = verdict.reason or "not in the cache"
     return None if verdict.state in _READABLE else Missing(content.path, entry.size - verdict.size, reason)
+
+
+class _Disk:
+    """Looks at the disk under small files: at each block of their packs once, whoever asks. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, int, int], bool | None] = {}
+        self._flights: Flights[tuple[str, int, int], bool | None] = Flights()
+
+    def damage(self, content: Content, file: CacheFile) -> Missing | None:
+        """Return what is wrong with a file, if a block that it lies in is damaged."""
+        place = place_of(content.entry)
+        for number in range(place.first, place.last + 1):
+            if self._look(file, number) is False:
+                return Missing(content.path, content.entry.size, "damaged in the cache, and forgotten")
+        return None
+
+    def _look(self, file: CacheFile, number: int) -> bool | None:
+        key = (file.name, file.size, number)
+
+        def look(_: object) -> list[bool | None]:
+            if key not in self._seen:
+                self._seen[key] = file.check(number)
+            return [self._seen[key]]
+
+        return self._flights.join([key], look)[0]
 
 
 def _cached(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from artfs.cache.cachefile import CacheFile
 from artfs.staging.packing import PACK_SIZE, SMALL
 from tests.cli.here import run_here
 from tests.harness import Artfs, tree_of, wait_for
@@ -427,6 +428,27 @@ def test_what_is_warm_is_ready_and_read_without_the_store(cold, proxy):
     version = cold.mount("--offline") / "me/demo/data/v0"
     assert read_all(version) == FILES
     assert proxy.requests() == []
+
+
+def test_ready_looks_at_the_disk_under_each_block_of_a_pack_once_and_names_what_is_damaged(cold, monkeypatch):
+    check, looked_at = CacheFile.check, []
+
+    def look(file, number):
+        looked_at.append((file.name, number))
+        return check(file, number)
+
+    monkeypatch.setattr(CacheFile, "check", look)
+    ran(cold, ["warm", "demo/data"], ["ready", "demo/data:v0"])
+    assert len(looked_at) == len(set(looked_at)) == BLOCKS
+    (path, *_) = sorted((cold.root / "cache/blocks").glob("*/*/data/md5/*/*"))
+    with path.open("r+b") as file:
+        file.seek(10)
+        byte = file.read(1)
+        file.seek(10)
+        file.write(bytes([byte[0] ^ 1]))
+    ((code, out, _),) = run_here(cold, [["ready", "demo/data:v0"]])
+    assert code == 1
+    assert "damaged in the cache, and forgotten" in out
 
 
 def test_what_is_not_warm_is_named_by_ready_and_refused_offline(cold, proxy):
