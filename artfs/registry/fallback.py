@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PAUSE = 5.0  # seconds
+PAUSE = 5.0  # seconds, at least
+PAUSE_PER_WAIT = 2.0  # what took long to fail is tried again after so many times as long
 _NOBODY = (
     "artfs-status"  # an entity that is asked for to see whether the registry answers: that there is none is an answer
 )
@@ -178,7 +179,7 @@ class Fallback:
     def _note_away(self, error: ArtfsError, began: float) -> None:
         """Note a failure. What takes long to fail is tried again later, so that most listings need not wait for it."""
         now = time.monotonic()
-        self._retry_at = now + max(PAUSE, 2 * (now - began))
+        self._retry_at = now + max(PAUSE, PAUSE_PER_WAIT * (now - began))
         if self._away_since is None:
             self._away_since, self._reason = time.time(), error.message
             log.warning("the registry is away, listings show what was seen last: %s", error)

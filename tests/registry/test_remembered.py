@@ -78,6 +78,7 @@ def opened(link, path):
 @pytest.fixture
 def no_pause(monkeypatch):
     monkeypatch.setattr(fallback, "PAUSE", 0.0)
+    monkeypatch.setattr(fallback, "PAUSE_PER_WAIT", 0.0)  # of a machine that is slow just then, too
 
 
 def fill(registry):
