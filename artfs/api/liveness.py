@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artfs.registry.port import RunState
+from artfs.model.run import RunState
 
 if TYPE_CHECKING:
     from artfs.model.entry import JsonValue
-    from artfs.registry.port import RunInfo
+    from artfs.model.run import RunInfo
 
 _STARTED = 19  # of the fields of /proc/PID/stat after the name of the program: clock ticks since the boot
 _BOOT = Path("/proc/sys/kernel/random/boot_id")

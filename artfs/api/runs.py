@@ -17,14 +17,14 @@ from artfs.api.liveness import state_of
 from artfs.errors import ArtfsError, InvalidInputError
 from artfs.model.names import parse_artifact_ref
 from artfs.model.reference import uri_scheme
-from artfs.registry.port import RunState
+from artfs.model.run import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from artfs.api.client import Client
-    from artfs.registry.port import RunInfo
+    from artfs.model.run import RunInfo
 
 _ENDED = {RunState.FINISHED, RunState.FAILED, RunState.CRASHED, RunState.KILLED}
 

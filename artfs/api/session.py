@@ -20,7 +20,7 @@ from artfs.app.runs import current_run as run_of_environment
 from artfs.app.runs import describe_process, new_run_id
 from artfs.errors import ArtfsError, InvalidInputError, NotFoundError, UnreachableError
 from artfs.model.names import RunRef, parse_entity, parse_project, parse_run_id
-from artfs.registry.port import RunInfo
+from artfs.model.run import RunInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

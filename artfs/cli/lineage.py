@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from artfs.api.lineage import Lineage
     from artfs.config import Config
-    from artfs.registry.port import Registry, RunInfo, Version
+    from artfs.model.run import RunInfo
+    from artfs.registry.port import Registry, Version
 
 
 @click.command()

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from artfs.app.services import Services
     from artfs.config import Config
     from artfs.content.changes import Counts
-    from artfs.registry.port import RunInfo, Version
+    from artfs.model.run import RunInfo
+    from artfs.registry.port import Version
 
 _PATIENCE = 0.5  # seconds until a bar is shown
 

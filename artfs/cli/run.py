@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from artfs.app.supervise import Ended
     from artfs.config import Config
     from artfs.model.names import RunRef
-    from artfs.registry.port import Registry, RunInfo
+    from artfs.model.run import RunInfo
+    from artfs.registry.port import Registry
 
 _MOUNT_PATIENCE = 15.0  # seconds that a mount may take to write down what it has seen
 
@@ -81,7 +82,7 @@ def _describe(
     from artfs.api import liveness
     from artfs.app.runs import default_project, describe_process, new_run_id
     from artfs.model.names import parse_entity, parse_project, parse_run_id
-    from artfs.registry.port import RunInfo
+    from artfs.model.run import RunInfo
 
     identifier = new_run_id() if run_id is None else parse_run_id(run_id)
     return RunInfo(
@@ -107,7 +108,7 @@ def _parse_config(text: str | None) -> dict[str, Any]:
 
 def _begin(registry: Registry, info: RunInfo, *, renamed: bool, configured: bool) -> None:
     """Record the run. One that exists already goes on, and keeps what is not said anew."""
-    from artfs.registry.port import RunState
+    from artfs.model.run import RunState
 
     try:
         found = registry.run(info.ref)
@@ -141,7 +142,7 @@ def _startable(command_line: tuple[str, ...], environment: Mapping[str, str]) ->
 def _end(config: Config, ref: RunRef, ended: Ended) -> None:
     """Record what the run has used until now, and how it ended. What cannot be recorded is a warning."""
     from artfs.app.services import open_services
-    from artfs.registry.port import RunState
+    from artfs.model.run import RunState
 
     _record_uses(config)
     state = RunState.KILLED if ended.killed else RunState.FAILED if ended.code else RunState.FINISHED

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 from artfs.errors import InvalidInputError
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.names import CollectionRef
+from artfs.model.run import RunInfo, RunState
 from artfs.registry.port import (
     AliasInfo,
     CollectionInfo,
     CollectionKind,
     CollectionListing,
     ManifestFile,
-    RunInfo,
-    RunState,
     State,
     Version,
     VersionInfo,

@@ -14,15 +14,14 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from artfs.model.names import RunRef
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from artfs.model.digest import Algorithm, Digest
     from artfs.model.entry import JsonValue
-    from artfs.model.names import ArtifactRef, CollectionRef
+    from artfs.model.names import ArtifactRef, CollectionRef, RunRef
+    from artfs.model.run import RunInfo
     from artfs.registry.sweeps import Relied, Sweep
 
 
@@ -47,51 +46,6 @@ class ManifestFile:
 
     digest: Digest
     size: int
-
-
-class RunState(enum.Enum):
-    """How a run is doing. ``CRASHED``: it ended without saying so. ``KILLED``: it was ended from outside."""
-
-    RUNNING = "running"
-    FINISHED = "finished"
-    FAILED = "failed"
-    CRASHED = "crashed"
-    KILLED = "killed"
-
-
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """A run. ``metadata`` says where it ran: command, host, git commit; ``config`` is the user's own.
-
-    ``exit_code`` and ``finished_at`` are None until it has ended.
-    """
-
-    id: str
-    entity: str
-    project: str
-    name: str
-    job_type: str
-    created_at: datetime
-    state: RunState = RunState.RUNNING
-    config: Mapping[str, JsonValue] = field(default_factory=dict, hash=False)
-    metadata: Mapping[str, JsonValue] = field(default_factory=dict, hash=False)
-    exit_code: int | None = None
-    finished_at: datetime | None = None
-
-    @property
-    def ref(self) -> RunRef:
-        """The name of the run in the registry."""
-        return RunRef(self.entity, self.project, self.id)
-
-    @property
-    def path(self) -> str:
-        """``entity/project/id``."""
-        return str(self.ref)
-
-    @property
-    def title(self) -> str:
-        """Its name, if it has one of its own: a run that was given none is named by its id."""
-        return "" if self.name == self.id else self.name
 
 
 @dataclass(frozen=True, slots=True)

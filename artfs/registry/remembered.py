@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from artfs.model.entry import JsonValue
     from artfs.model.names import ArtifactRef, CollectionRef, RunRef
+    from artfs.model.run import RunInfo
     from artfs.registry.memory import Memory
     from artfs.registry.port import (
         AliasInfo,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
         NewVersion,
         Registry,
         Reservation,
-        RunInfo,
         Version,
         VersionChange,
         VersionInfo,

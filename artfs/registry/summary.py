@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from artfs.model.entry import JsonValue
-    from artfs.registry.port import RunInfo, Version
+    from artfs.model.run import RunInfo
+    from artfs.registry.port import Version
 
 
 def version_summary(version: Version, logged_by: RunInfo | None, used_by: Sequence[RunInfo]) -> dict[str, JsonValue]:

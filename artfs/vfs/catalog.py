@@ -22,15 +22,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from artfs.model.names import ArtifactRef, CollectionRef
-    from artfs.registry.port import (
-        AliasInfo,
-        CollectionInfo,
-        CollectionListing,
-        Registry,
-        RunInfo,
-        Version,
-        VersionInfo,
-    )
+    from artfs.model.run import RunInfo
+    from artfs.registry.port import AliasInfo, CollectionInfo, CollectionListing, Registry, Version, VersionInfo
 
 T = TypeVar("T")
 

@@ -17,7 +17,8 @@ from artfs.errors import ArtfsError, NotFoundError, UnreachableError
 
 if TYPE_CHECKING:
     from artfs.model.names import RunRef
-    from artfs.registry.port import Registry, RunInfo
+    from artfs.model.run import RunInfo
+    from artfs.registry.port import Registry
     from artfs.vfs.catalog import Catalog
     from artfs.vfs.processes import Processes
 

@@ -15,7 +15,7 @@ import pytest
 from artfs.api.lineage import trace
 from artfs.cli.main import exit_code
 from artfs.model.names import parse_artifact_ref
-from artfs.registry.port import RunInfo, RunState
+from artfs.model.run import RunInfo, RunState
 from artfs.registry.sql.registry import open_registry
 from tests.cli.test_start import SLOW, imported
 from tests.harness import Artfs

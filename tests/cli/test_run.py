@@ -17,7 +17,7 @@ import pytest
 from artfs.api.liveness import is_running
 from artfs.app.runs import current_run, describe_process, new_run_id
 from artfs.model.names import CollectionRef, RunRef
-from artfs.registry.port import RunState
+from artfs.model.run import RunState
 from artfs.registry.sql.registry import open_registry
 from tests.harness import wait_for
 

@@ -12,7 +12,7 @@ import pytest
 from artfs.app.client import find_mount, mount_points, request
 from artfs.errors import InvalidInputError
 from artfs.model.names import CollectionRef
-from artfs.registry.port import RunState
+from artfs.model.run import RunState
 from artfs.registry.sql.registry import open_registry
 from tests.harness import Artfs, wait_for
 from tests.mount.conftest import NOBODY, Call

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from artfs.errors import InvalidInputError
 from artfs.model.names import ArtifactRef, CollectionRef, RunRef
-from artfs.registry.port import CollectionKind, RunInfo, State
+from artfs.model.run import RunInfo
+from artfs.registry.port import CollectionKind, State
 
 MAX_SIZE = (1 << 63) - 1
 

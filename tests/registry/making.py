@@ -7,7 +7,8 @@ from artfs.model.entry import Entry
 from artfs.model.manifest import encode_manifest
 from artfs.model.names import CollectionRef
 from artfs.model.paths import parse_entry_path
-from artfs.registry.port import ManifestFile, NewVersion, RunInfo
+from artfs.model.run import RunInfo
+from artfs.registry.port import ManifestFile, NewVersion
 
 DATA = CollectionRef("me", "demo", "data")
 OTHER = CollectionRef("me", "demo", "other")

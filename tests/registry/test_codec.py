@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from artfs.model.run import RunState
 from artfs.registry import codec
-from artfs.registry.port import RunState
 from tests.registry.fake import FakeRegistry
 from tests.registry.making import DATA, OTHER, commit, make_portfolio, run
 

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from artfs.errors import ArtfsError, NotFoundError, VersionDeletedError
 from artfs.model.names import CollectionRef
-from artfs.registry.port import CollectionInfo, CollectionListing, Reservation, RunState, Version, VersionChange
+from artfs.model.run import RunState
+from artfs.registry.port import CollectionInfo, CollectionListing, Reservation, Version, VersionChange
 from tests.registry.implementations import IMPLEMENTATIONS
 from tests.registry.making import manifest, new, run
 

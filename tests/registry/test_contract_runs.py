@@ -8,7 +8,7 @@ import pytest
 
 from artfs.errors import InvalidInputError, NotEmptyError, NotFoundError
 from artfs.model.names import RunRef
-from artfs.registry.port import RunState
+from artfs.model.run import RunState
 from tests.registry.making import DATA, OTHER, UNRECORDABLE, commit, everything, make_portfolio, manifest, new, run
 from tests.registry.test_contract_concurrency import at_once
 

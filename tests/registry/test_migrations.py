@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import inspect
 
 from artfs.model.names import CollectionRef, RunRef
-from artfs.registry.port import CollectionKind, RunState, VersionChange
+from artfs.model.run import RunState
+from artfs.registry.port import CollectionKind, VersionChange
 from artfs.registry.sql import migrations
 from artfs.registry.sql.registry import open_registry
 from tests.registry.making import DATA, OTHER, aliases, commit, everything, make_portfolio, run

@@ -8,9 +8,10 @@ import pytest
 
 from artfs.errors import NotFoundError, UnreachableError
 from artfs.model.names import CollectionRef, RunRef
+from artfs.model.run import RunState
 from artfs.registry import fallback
 from artfs.registry.memory import Memory
-from artfs.registry.port import RunState, VersionChange
+from artfs.registry.port import VersionChange
 from artfs.registry.remembered import RememberedRegistry
 from tests.registry.fake import FakeRegistry
 from tests.registry.fake_data import FakeData

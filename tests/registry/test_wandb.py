@@ -19,7 +19,8 @@ from artfs.errors import (
 )
 from artfs.model.digest import Digest
 from artfs.model.names import CollectionRef, RunRef
-from artfs.registry.port import CollectionKind, RunState, State, VersionChange
+from artfs.model.run import RunState
+from artfs.registry.port import CollectionKind, State, VersionChange
 from artfs.registry.wandb.registry import WandbRegistry
 from artfs.wandb.session import WandbSession
 from tests.registry.making import new

@@ -7,7 +7,8 @@ import uuid
 from artfs.errors import ExistsError
 from artfs.model.digest import Algorithm, Digest, version_digest
 from artfs.model.manifest import encode_manifest
-from artfs.registry.port import ManifestFile, NewVersion, RunInfo
+from artfs.model.run import RunInfo
+from artfs.registry.port import ManifestFile, NewVersion
 from tests.registry.fake import FakeRegistry
 
 PATIENCE = 30.0  # seconds until a test that waits for a thread gives up

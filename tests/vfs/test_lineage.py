@@ -11,7 +11,7 @@ import trio.testing
 
 from artfs.errors import UnreachableError
 from artfs.model.names import RunRef
-from artfs.registry.port import RunInfo
+from artfs.model.run import RunInfo
 from artfs.vfs import processes
 from artfs.vfs.lineage import UNKNOWN_FOR
 from artfs.vfs.processes import BELIEVED, Processes

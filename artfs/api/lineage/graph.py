@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NewType, TypeAlias
 
 from artfs.errors import NotFoundError, PermissionDeniedError
-from artfs.registry.port import RunInfo, Version
+from artfs.model.run import RunInfo
+from artfs.registry.port import Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

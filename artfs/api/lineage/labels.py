@@ -15,7 +15,7 @@ from artfs.registry.port import Version
 
 if TYPE_CHECKING:
     from artfs.api.lineage.graph import Node
-    from artfs.registry.port import RunInfo
+    from artfs.model.run import RunInfo
 
 
 def version_path(version: Version) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert, select, update
 
 from artfs.errors import NotFoundError
-from artfs.registry.port import RunInfo, RunState
+from artfs.model.run import RunInfo, RunState
 from artfs.registry.sql.rows import encode_metadata, ensure_project, find_project, format_time, now, parse_time
 from artfs.registry.sql.schema import entities, logged, memberships, projects, runs, used, versions
 from artfs.registry.sql.shown import load_versions

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from artfs.model.entry import JsonValue
     from artfs.model.names import ArtifactRef, CollectionRef, RunRef
+    from artfs.model.run import RunInfo
     from artfs.registry.port import (
         AliasInfo,
         CollectionInfo,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
         ManifestFile,
         NewVersion,
         Reservation,
-        RunInfo,
         Version,
         VersionChange,
         VersionInfo,

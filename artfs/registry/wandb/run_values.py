@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from artfs.errors import InvalidInputError
 from artfs.model.names import parse_project
-from artfs.registry.port import RunInfo, RunState
+from artfs.model.run import RunInfo, RunState
 from artfs.registry.wandb import parse, recordable
 
 if TYPE_CHECKING:

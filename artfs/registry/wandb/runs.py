@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from artfs.model.names import RunRef
-    from artfs.registry.port import RunInfo, Version
+    from artfs.model.run import RunInfo
+    from artfs.registry.port import Version
     from artfs.wandb.operation import Operation
 
 _PAGE = 200  # runs have their configurations with them

@@ -10,7 +10,7 @@ from artfs.api.lineage.graph import Direction
 from artfs.api.lineage.labels import size_text, visible
 from artfs.errors import NotFoundError
 from artfs.model.names import CollectionRef, RunRef
-from artfs.registry.port import RunState
+from artfs.model.run import RunState
 from tests.api.lineage.conftest import NASTY
 from tests.registry.making import run
 

@@ -13,7 +13,8 @@ from artfs.errors import InvalidInputError, NotFoundError, PermissionDeniedError
 from artfs.model.digest import Algorithm, Digest, version_digest
 from artfs.model.names import CollectionRef
 from artfs.model.reference import artifact_uri
-from artfs.registry.port import NewVersion, RunInfo
+from artfs.model.run import RunInfo
+from artfs.registry.port import NewVersion
 from artfs.staging.drafts import DraftReference
 from artfs.staging.journal import Journal
 from artfs.staging.progress import Progress

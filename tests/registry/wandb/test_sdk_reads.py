@@ -9,7 +9,7 @@ import pytest
 
 from artfs.model.digest import Digest, version_digest
 from artfs.model.names import CollectionRef
-from artfs.registry.port import RunInfo
+from artfs.model.run import RunInfo
 from artfs.staging.drafts import DraftReference
 from artfs.staging.journal import Journal
 from artfs.staging.progress import Progress
