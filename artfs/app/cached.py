@@ -61,6 +61,7 @@ def holdings(services: Services) -> Holdings:
     """Return what the cache holds. Blocks."""
     kept = {one.content: one for one in services.cache().upkeep.contents()}
     found, rest = Holdings(), dict(kept)
+    packs, in_packs = set[Content](), set[int]()
     for name, index in known_versions(services):
         holding, seen = Holding(name, index.file_count, index.size), set[Content]()
         for _, content, place in _contents(services, index):
@@ -69,13 +70,17 @@ def holdings(services: Services) -> Holdings:
                 holding.take(kept[content], files=place is None)
                 rest.pop(content, None)
             if content in seen and place is not None:
-                holding.files_here += not services.cache().file(*content).missing(place.first, place.last)
+                packs.add(content)
+                if not services.cache().file(*content).missing(place.first, place.last):
+                    holding.files_here += 1
+                    in_packs.add(hash((content, place.first, place.offset)))
         if holding.here:
             found.versions.append(holding)
     for one in rest.values():
         found.rest.take(one)
     for one in kept.values():
-        found.total.take(one)
+        found.total.take(one, files=one.content not in packs)
+    found.total.files_here += len(in_packs)
     found.versions.sort(key=lambda holding: holding.used, reverse=True)
     return found
 

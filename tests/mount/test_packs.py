@@ -489,6 +489,7 @@ def test_sizes_of_a_version_are_those_of_its_files(cold):
     (version,) = found["versions"]
     assert (version["files"], version["files_here"], version["bytes"]) == (300, 300, SIZE), version
     assert SIZE <= version["here"] == found["total"]["here"] <= SIZE + 2 * BLOCK
+    assert found["total"]["files_here"] == 300, "not the packs"
 
 
 def test_a_cache_tells_how_many_files_it_has_of_a_version(cold):
