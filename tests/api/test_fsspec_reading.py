@@ -190,7 +190,9 @@ def test_seeks_and_reads_in_any_order_give_the_bytes_of_the_file(data, fs, steps
 SLICES = st.one_of(st.none(), OFFSETS, st.integers(-len(BIG) - 5, -1))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(slices=st.lists(st.tuples(SLICES, SLICES), min_size=1, max_size=8))
 def test_slices_are_those_of_python(data, fs, slices):
     starts, ends = [list(one) for one in zip(*slices, strict=True)]

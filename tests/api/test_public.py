@@ -143,7 +143,9 @@ keys = st.sampled_from("abc")
 edits = st.lists(st.tuples(st.integers(0, 1), keys, st.none() | st.integers(0, 2)), max_size=8)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(edits=edits, order=st.permutations([0, 1]))
 def test_edits_of_two_clients_are_all_there_or_are_a_conflict(api, log, edits, order):
     """Whoever saves last without a conflict has lost nothing of what the other one has saved."""

@@ -67,7 +67,9 @@ names = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(paths=st.sets(st.lists(names, min_size=1, max_size=4).map("/".join), max_size=20))
 def test_an_index_holds_exactly_what_its_manifest_lists(tmp_path, paths):
     files = {path for path in paths if not path.startswith("/") and path[1:2] != ":"}

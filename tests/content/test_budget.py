@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artfs.content.budget import Budget
+from tests.model.strategies import examples
 
 
 def test_what_fits_begins_at_once_and_the_rest_in_its_order_as_bytes_come_back():
@@ -42,6 +43,7 @@ def test_one_that_is_bigger_than_all_takes_all():
     assert budget.in_use == 0
 
 
+@examples(100)
 @given(st.lists(st.tuples(st.integers(1, 30), st.booleans(), st.sampled_from(["keep", "promote", "return"]))))
 def test_the_limit_holds_and_everybody_comes_to_his_turn(asked):
     budget, begun, running = Budget(20), [], []
