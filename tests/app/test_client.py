@@ -186,7 +186,9 @@ def test_no_mount_shows_a_registry_that_nobody_has_mounted(config, tmp_path, ans
     )
 
 
-def test_every_live_mount_hears_of_a_change_and_a_dead_one_is_no_failure(config, tmp_path, answering):
+def test_every_live_mount_hears_of_a_change_and_a_dead_one_is_no_failure(config, tmp_path, answering, monkeypatch):
+    # A mount has a second, in which a thread of a busy machine may not get its turn.
+    monkeypatch.setattr(client, "request", lambda control, message, timeout: request(control, message, 60 * timeout))
     leave_dead_sockets(tmp_path)
     heard = [answering(tmp_path / f"{number}.sock", lines({"result": {}})) for number in range(2, 4)]
     broken = answering(tmp_path / "1.sock", lines({"error": {"type": "NotFoundError", "message": "x", "hint": ""}}))
