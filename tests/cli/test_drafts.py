@@ -194,7 +194,7 @@ def test_who_stops_waiting_for_a_commit_is_told_that_it_goes_on(mounted, draft):
         process = mounted.start("commit", draft)
         wait_for(lambda: os.listdir(commit) == ["draft"])
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
     assert f"the commit goes on: {commit}/ lists it" in err
     assert "Traceback" not in err
@@ -206,7 +206,7 @@ def test_who_waits_for_a_commit_is_told_when_the_mount_process_dies(mounted, dra
         process = mounted.start("commit", draft)
         wait_for(lambda: os.listdir(mounted.collection() / ".commit") == ["draft"])
         mounted.kill()
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (8, "")
     assert "a commit is resumed by the next mount" in err
     mounted.mount()
@@ -224,5 +224,5 @@ def test_who_waits_for_a_commit_is_told_why_it_does_not_go_on(mounted, draft):
     progress = json.loads(os.getxattr(mounted.collection() / ".commit/draft", "user.artfs.progress"))
     assert "Not a directory" in progress["waiting_for"]
     blobs.unlink()
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (0, "me/demo/data:v0\n", "")

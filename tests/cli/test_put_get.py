@@ -93,7 +93,7 @@ def test_put_that_is_interrupted_ends_and_publishes_nothing(cli, tmp_path):
     process = cli.start("put", tmp_path / "huge", "demo/data")
     wait_for(lambda: list((cli.root / "data/drafts").glob("*/*/tree/huge")))
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert out == ""

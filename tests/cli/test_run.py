@@ -91,7 +91,7 @@ def test_it_is_known_whether_the_process_of_a_run_is_there(cli):
         process.kill()
         process.wait()
     os.kill(int(child), signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert only_run(cli).state == RunState.RUNNING
     assert is_running(run.metadata["process"]) is False
 
@@ -264,7 +264,7 @@ def test_a_signal_is_passed_on_and_the_run_is_recorded(cli, number, code, state)
     assert process.stdout.readline().startswith("ready")
     process.send_signal(signal.SIGUSR1)
     process.send_signal(number)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=120)
     assert out.split() == sorted(["SIGUSR1", number.name])
     assert process.returncode == code
     run = only_run(cli)
@@ -275,7 +275,7 @@ def test_a_signal_that_the_command_does_not_catch_ends_it_and_the_run_is_killed(
     process = cli.start("run", "--", "sh", "-c", "echo ready; exec sleep 600")
     assert process.stdout.readline() == "ready\n"
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert process.returncode == 143
     assert (only_run(cli).state, only_run(cli).exit_code) == (RunState.KILLED, 143)
 

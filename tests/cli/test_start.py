@@ -61,8 +61,11 @@ def big(tmp_path_factory):
     return file
 
 
-def on_terminal(artfs, *arguments, code=0):
-    """Run a command whose stderr is a terminal; return what it wrote to stdout and to the terminal."""
+def on_terminal(artfs, *arguments, code=0, look=lambda _: None):
+    """Run a command whose stderr is a terminal; return what it wrote to stdout and to the terminal.
+
+    ``look`` is called with what the terminal shows so far whenever that is more.
+    """
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "artfs.cli", *map(str, arguments)]
     environment = artfs.environment | {"TERM": "xterm", "COLUMNS": "120"}
@@ -72,6 +75,7 @@ def on_terminal(artfs, *arguments, code=0):
     try:
         while piece := os.read(master, 65536):
             shown += piece
+            look(shown)
     except OSError:  # EIO: the last writer has gone
         pass
     finally:

@@ -8,6 +8,8 @@ import os
 import signal
 import sqlite3
 import subprocess
+import threading
+from dataclasses import dataclass
 
 import pytest
 
@@ -19,7 +21,7 @@ from tests.harness import Artfs, wait_for
 from tests.mount.conftest import Remote
 from tests.mount.test_offline_mount import put_all
 from tests.servers.fault_proxy import FaultProxy
-from tests.servers.faults import Delay, Stall
+from tests.servers.faults import Fault, Stall
 
 MIB = 1 << 20
 DATA = {
@@ -106,9 +108,25 @@ def test_all_is_fetched_once_and_nothing_the_second_time_and_it_can_be_proven(co
     assert (ready[0], found["ready"], found["bytes"]) == (0, True, SIZE)
 
 
+@dataclass(frozen=True)
+class Held(Fault):
+    """The reply comes when something has happened."""
+
+    happened: threading.Event
+
+    def change(self, reply):
+        assert self.happened.wait(60)
+
+
 def test_a_terminal_sees_how_far_it_is(cold, proxy):
-    proxy.inject(Delay(0.5), None, "GET", cold.key(OTHER["03"]))
-    printed, shown = on_terminal(cold, "warm", "demo/other")
+    seen = threading.Event()
+
+    def look(shown):
+        if b"fetching" in shown and b"of 12 files" in shown:
+            seen.set()
+
+    proxy.inject(Held(seen), None, "GET", cold.key(OTHER["03"]))  # else it may be over before it is shown
+    printed, shown = on_terminal(cold, "warm", "demo/other", look=look)
     assert printed.startswith("me/demo/other:v0: 12 files, 13 MB: 13 MB fetched")
     assert b"fetching" in shown
     assert b"of 12 files" in shown
@@ -275,7 +293,7 @@ def test_ctrl_c_ends_it_and_what_has_come_stays(cold, proxy, where, parallel, re
     try:
         wait_for(lambda: len(asked_for()) == parallel, "the requests")
         running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=20)
+        out, err = running.communicate(timeout=120)
     finally:
         running.kill()
     assert (running.returncode, out) == (130, "")
