@@ -122,7 +122,9 @@ class Clock:
 PREAMBLE = """
 import sys
 from pathlib import Path
+from artfs.cache import ledger, recorder, world
 from tests.cache.blockcaches import *
+ledger._BUSY_SECONDS = recorder._WAIT_SECONDS = world._LOCK_SECONDS = 60.0  # as in conftest.py
 cache = BlockCache(Path(sys.argv[1]), max_bytes=PLENTY, keep_free=0)
 """
 

@@ -9,6 +9,15 @@ from pathlib import Path
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Let caches wait for each other, and for the disk, for as long as a busy machine needs."""
+    monkeypatch.setattr("artfs.cache.ledger._BUSY_SECONDS", 60.0)
+    monkeypatch.setattr("artfs.cache.recorder._WAIT_SECONDS", 60.0)
+    monkeypatch.setattr("artfs.cache.world._LOCK_SECONDS", 60.0)
+    monkeypatch.setattr("artfs.cache.upkeep._OTHERS_SECONDS", 60.0)
+
+
 @pytest.fixture
 def fast_path():
     """A directory in memory, where there is one: for tests that make hundreds of caches."""

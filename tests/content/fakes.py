@@ -8,7 +8,7 @@ from artfs.model.digest import Algorithm, Digest
 from artfs.model.entry import BLOCK_SIZE, Entry, file_extra
 from artfs.model.paths import parse_entry_path
 
-PATIENCE = 30.0  # seconds until a test that waits for a thread gives up
+PATIENCE = 120.0  # seconds until a test that waits for a thread gives up
 
 
 class FakeSource:

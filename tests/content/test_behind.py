@@ -6,7 +6,7 @@ import pytest
 
 from artfs.content.behind import WriteBehind
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 class File:

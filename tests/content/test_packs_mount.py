@@ -38,7 +38,8 @@ def store():
 
 
 @pytest.fixture
-def pipeline(reader, nursery):
+def pipeline(reader, nursery, monkeypatch):
+    monkeypatch.setattr(pipeline_module, "_LONG", 600.0)  # no test is so slow that an error is remembered
     return Pipeline(reader, nursery)
 
 
@@ -208,6 +209,7 @@ async def test_an_error_reaches_everybody_who_waits_and_the_next_read_tries_agai
 @pytest.mark.trio
 async def test_who_has_waited_long_for_an_error_does_not_wait_again_at_once(store, pipeline, monkeypatch):
     monkeypatch.setattr(pipeline_module, "_LONG", -1.0)
+    monkeypatch.setattr(pipeline_module, "_REMEMBERED", 600.0)
     store.failure = UnreachableError("the store does not answer")
     with pytest.raises(UnreachableError, match="does not answer"):
         await pipeline.read(FILES["d/00"], 0, 10)

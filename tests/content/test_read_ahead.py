@@ -38,7 +38,7 @@ class Reading:
 
 async def settled(pipeline):
     """Wait for all that was begun, or is about to."""
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         await trio.testing.wait_all_tasks_blocked()
         while pipeline.in_flight:
             await trio.sleep(0)

@@ -7,7 +7,7 @@ import trio
 
 from artfs.content.workers import Workers
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 @pytest.fixture
