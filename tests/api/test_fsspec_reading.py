@@ -393,8 +393,8 @@ def test_processes_read_with_what_their_parent_has_open(data, fs, method, monkey
         theirs.close()
         workers.append((process, ours))
     for process, ours in workers:
-        assert ours.poll(60)
+        assert ours.poll(180)
         assert ours.recv() == (True, True, True)
-        process.join(60)
+        process.join(180)
         assert process.exitcode == 0
     assert file.read() == BIG[BLOCK_SIZE:]

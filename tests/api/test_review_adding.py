@@ -46,7 +46,7 @@ def test_add_dir_refuses_a_fifo_at_once(fresh, place):
         adding = pool.submit(artfs.Artifact("data", "dataset").add_dir, place / "d")
         try:
             with pytest.raises(InvalidInputError, match="d/fifo is a device, a socket or a fifo"):
-                adding.result(timeout=10)
+                adding.result(timeout=60)
         finally:
             if not adding.done():  # let the thread go that waits for a writer
                 os.close(os.open(place / "d/fifo", os.O_RDWR))
@@ -310,7 +310,7 @@ def in_child(target):
     child = context.Process(target=target, args=(results,))
     child.start()
     try:
-        return results.get(timeout=30)
+        return results.get(timeout=120)
     finally:
         child.kill()
         child.join()
@@ -321,7 +321,7 @@ def test_a_forked_child_neither_waits_for_the_commits_of_its_parent_nor_ends_its
     run_commit = Committer.run
 
     def slow(*arguments):
-        hold.wait(60)
+        hold.wait(300)
         return run_commit(*arguments)
 
     monkeypatch.setattr(Committer, "run", slow)

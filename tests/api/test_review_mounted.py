@@ -18,7 +18,7 @@ HOLDS = """
 import artfs, time
 with artfs.mounted("demo/data") as path:
     print(path, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -85,11 +85,11 @@ def test_a_thread_that_is_ready_leaves_the_others_their_mount(log, runtime):
     def first():
         with artfs.mounted("demo/data"):
             inside.set()
-            over.wait(30)
+            over.wait(120)
 
     thread = threading.Thread(target=first)
     thread.start()
-    assert inside.wait(30)
+    assert inside.wait(120)
     with artfs.mounted("demo/data") as path:
         over.set()
         thread.join()

@@ -127,16 +127,16 @@ def in_forked_children(target, arguments, count=3):
     results = context.Queue()
 
     def tell_if_stuck():
-        faulthandler.dump_traceback_later(50, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(150, exit=True, file=sys.__stderr__)
         target(*arguments, results)
         faulthandler.cancel_dump_traceback_later()
 
     children = [context.Process(target=tell_if_stuck) for _ in range(count)]
     for child in children:
         child.start()
-    found = [results.get(timeout=60) for _ in children]
+    found = [results.get(timeout=180) for _ in children]
     for child in children:
-        child.join(60)
+        child.join(180)
         assert child.exitcode == 0
     return found
 
