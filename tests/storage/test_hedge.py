@@ -18,13 +18,14 @@ from tests.harness import wait_for
 
 LOCATOR = Locator("s3://bucket/key")
 SIZE = 1 << 20
+PATIENCE = 60.0  # seconds that nothing takes, however slow the machine is
 
 
 class Served:
     """Objects that answer at once, but for the requests that a test holds, by their numbers from 0."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.came = threading.Condition()
         self.asked = []
         self.held = {}
         self.closed = False
@@ -36,12 +37,13 @@ class Served:
         return event
 
     def read(self, locator, offset, size):
-        with self.lock:
+        with self.came:
             number = len(self.asked)
             self.asked.append((locator, offset, size))
+            self.came.notify_all()
         event, error = self.held.get(number, (None, None))
         if event is not None:
-            assert event.wait(30)
+            assert event.wait(PATIENCE)
         if error is not None:
             raise error
         return b"%d" % number
@@ -56,16 +58,41 @@ def served():
 
 
 @pytest.fixture
-def hedged(served, monkeypatch):
-    """Objects that know how long reads of a MiB take, and may ask some of them for a second time."""
-    monkeypatch.setattr("artfs.storage.latencies.FLOOR", 0.01)
-    found = Hedged(served)
+def patient(served, monkeypatch):
+    """Objects that know how long reads of a MiB take, and to which none is slow. Their clock stands still.
+
+    Requests come in the order in which they are made, so that a test knows their numbers.
+    """
+    monkeypatch.setattr("artfs.storage.latencies.FLOOR", PATIENCE)
+    found = Hedged(served, clock=lambda: 1000.0)
     warm(found, 80)
+    run = found._threads.run
+
+    def run_in_order(job):
+        before = len(served.asked)
+        run(job)
+        with served.came:
+            assert served.came.wait_for(lambda: len(served.asked) > before, PATIENCE)
+
+    found._threads.run = run_in_order
     yield found
     for event, _ in served.held.values():
         event.set()
     wait_for(lambda: found._racing == 0, "the end of all requests")
     found.close()
+
+
+@pytest.fixture
+def hedged(patient, monkeypatch):
+    """The same, to which a request that a test holds is slow soon."""
+    lose_patience(patient, monkeypatch)
+    return patient
+
+
+def lose_patience(hedged, monkeypatch):
+    monkeypatch.setattr("artfs.storage.latencies.FLOOR", 0.01)
+    for recent in hedged._latencies(LOCATOR.uri)._sizes.values():
+        recent.patience = 0.01
 
 
 def warm(hedged, count):
@@ -88,10 +115,10 @@ def test_the_first_request_may_still_be_the_first_to_be_answered(served, hedged)
     assert not second.is_set()
 
 
-def test_what_comes_in_time_is_asked_for_once(served, hedged):
-    warm(hedged, 50)
+def test_what_comes_in_time_is_asked_for_once(served, patient):
+    warm(patient, 50)
     assert len(served.asked) == 130
-    assert hedged.second.counts() == {}
+    assert patient.second.counts() == {}
 
 
 def test_nobody_is_asked_twice_before_it_is_known_what_is_slow(served):
@@ -144,21 +171,22 @@ def test_when_both_fail_that_is_said(served, hedged):
         hedged.read(LOCATOR, 0, SIZE)
 
 
-def test_a_request_that_fails_by_itself_is_not_waited_for_and_brings_no_second_one(served, hedged):
+def test_a_request_that_fails_by_itself_is_not_waited_for_and_brings_no_second_one(served, patient):
     served.hold(80, UnreachableError("no")).set()
     with pytest.raises(UnreachableError, match="no"):
-        hedged.read(LOCATOR, 0, SIZE)
+        patient.read(LOCATOR, 0, SIZE)
     assert len(served.asked) == 81
 
 
 @pytest.mark.parametrize("error", [UnreachableError("status 503", retry_after=1.0), UnreachableError("status 500")])
-def test_a_service_that_has_just_failed_gets_no_second_request(served, hedged, error):
+def test_a_service_that_has_just_failed_gets_no_second_request(served, patient, monkeypatch, error):
     served.hold(80, error).set()
     with pytest.raises(UnreachableError):
-        hedged.read(LOCATOR, 0, SIZE)
+        patient.read(LOCATOR, 0, SIZE)
+    lose_patience(patient, monkeypatch)
     slow = served.hold(81)
     threading.Timer(0.2, slow.set).start()
-    assert hedged.read(LOCATOR, 0, SIZE) == b"81"
+    assert patient.read(LOCATOR, 0, SIZE) == b"81"
     assert len(served.asked) == 82
 
 
@@ -206,12 +234,12 @@ def test_second_requests_are_counted_beside_the_reads(served, hedged):
     assert set(metered.timings()) == {"read", "hedge"}
 
 
-def test_in_a_forked_child_reads_go_on(served, hedged):
+def test_in_a_forked_child_reads_go_on(served, patient):
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            code = 0 if hedged.read(LOCATOR, 0, SIZE) == b"80" else 2
+            code = 0 if patient.read(LOCATOR, 0, SIZE) == b"80" else 2
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -267,7 +295,7 @@ def test_a_thread_that_is_free_does_the_next_job_and_ends_when_there_is_none(mon
     for _ in range(3):
         done = threading.Event()
         threads.run(lambda: (seen.append(threading.current_thread()), done.set()))
-        assert done.wait(30)
+        assert done.wait(PATIENCE)
         wait_for(lambda: threads._crew.idle == 1 or not seen[-1].is_alive())
     assert 1 <= len(set(seen)) <= 3
     wait_for(lambda: not any(thread.is_alive() for thread in seen), "the end of an idle thread")
@@ -278,8 +306,8 @@ def test_jobs_at_the_same_time_have_a_thread_each(monkeypatch):
     threads, together = Threads("test"), threading.Barrier(8)
     done = [threading.Event() for _ in range(8)]
     for event in done:
-        threads.run(lambda event=event: (together.wait(30), event.set()))
-    assert all(event.wait(30) for event in done)
+        threads.run(lambda event=event: (together.wait(PATIENCE), event.set()))
+    assert all(event.wait(PATIENCE) for event in done)
     threads.close()
     wait_for(lambda: not any(one.name == "test" and one.is_alive() for one in threading.enumerate()))
 
@@ -291,6 +319,6 @@ def test_what_a_job_held_is_given_back_when_it_is_done():
     gone, done = weakref.ref(held), threading.Event()
     threads.run(lambda held=held: done.set())
     del held
-    assert done.wait(30)
+    assert done.wait(PATIENCE)
     wait_for(lambda: gone() is None)
     threads.close()
