@@ -9,9 +9,12 @@ import time
 import pytest
 
 from artfs import sqlite
+from artfs.cache import ledger
 from artfs.cache.blocks import BlockCache
 from artfs.model.names import CollectionRef
+from artfs.registry import memory
 from artfs.registry.memory import Memory
+from artfs.registry.sql import sqlite as registry_file
 from artfs.registry.sql.registry import open_registry
 from artfs.sqlite import connect, no_fork
 from tests.harness import wait_for
@@ -19,6 +22,15 @@ from tests.registry.making import commit, new
 
 FORKS = 20
 BLOCK = b"x" * 5000
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Let a slow disk, or a machine that does much else, be no reason to go on without a transaction or a lock."""
+    monkeypatch.setattr(sqlite, "PATIENCE", 60.0)
+    monkeypatch.setattr(registry_file, "BUSY_TIMEOUT", 120.0)
+    monkeypatch.setattr(ledger, "_BUSY_SECONDS", 120.0)
+    monkeypatch.setattr(memory, "connect", lambda path, **settings: connect(path, **{**settings, "timeout": 120}))
 
 
 @contextlib.contextmanager
@@ -34,6 +46,7 @@ def threads_that_do(*things):
             except Exception as error:  # noqa: BLE001 - the test looks at it
                 errors.append(error)
             number += 1
+            stop.wait(0.001)  # who waits for a lock of SQLite looks for it now and then: leave it free for a moment
 
     threads = [threading.Thread(target=over_and_over, args=(thing,)) for thing in things]
     for thread in threads:
@@ -46,7 +59,7 @@ def threads_that_do(*things):
             thread.join()
 
 
-def fork(action, seconds=60):
+def fork(action, seconds=300):
     """Do something in a forked child, which is killed if that takes too long; return its exit code."""
     child = os.fork()
     if child == 0:
@@ -66,7 +79,7 @@ def fork(action, seconds=60):
 
 def test_children_use_what_threads_of_their_parent_use_at_that_moment(tmp_path):
     url = f"sqlite:///{tmp_path}/registry.sqlite"
-    registry, memory = open_registry(url, "me"), Memory(tmp_path / "seen.sqlite")
+    registry, seen = open_registry(url, "me"), Memory(tmp_path / "seen.sqlite")
     cache = BlockCache(tmp_path / "cache", max_bytes=1 << 30, keep_free=0)
 
     def in_child(number):
@@ -78,10 +91,10 @@ def test_children_use_what_threads_of_their_parent_use_at_that_moment(tmp_path):
         other.pin(f"child-{number}", ["blake3/" + "0" * 64])
         other.close()
 
-    memory.put("question", "answer")
+    seen.put("question", "answer")
     with threads_that_do(
         lambda number: commit(registry, f"parent-{number}"),
-        lambda number: memory.put(f"asked {number % 50}", "answered"),
+        lambda number: seen.put(f"asked {number % 50}", "answered"),
         lambda number: cache.pin("parent", [f"blake3/{number:064x}"]),
     ) as errors:
         assert [fork(lambda number=number: in_child(number)) for number in range(FORKS)] == [0] * FORKS
