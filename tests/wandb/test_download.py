@@ -249,7 +249,9 @@ def test_a_packed_file_is_refused(session, server):
 
 def test_a_file_that_stalls_is_left(session, server, monkeypatch):
     monkeypatch.setattr(connections, "READ_TIMEOUT", 0.05)
-    server.script += [Reply(200, b"abcdef", pause_between=0.5)]
+    server.default = Reply(
+        200, b"abcdef", pause_between=0.5
+    )  # also where its head came too late, and it is asked again
     with pytest.raises(UnreachableError, match="in time"):
         read(session, server.url + SIGNED)
 
