@@ -11,7 +11,7 @@ from artfs.model.run import RunInfo
 from artfs.registry.port import ManifestFile, NewVersion
 from tests.registry.fake import FakeRegistry
 
-PATIENCE = 30.0  # seconds until a test that waits for a thread gives up
+PATIENCE = 120.0  # seconds until a test that waits for a thread gives up
 
 
 class FakeKernel:

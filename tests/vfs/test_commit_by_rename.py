@@ -19,6 +19,7 @@ from artfs.errors import (
     UnreachableError,
 )
 from artfs.model.names import CollectionRef
+from tests.vfs.fakes import PATIENCE
 from tests.vfs.world import DATA, ME
 
 pytestmark = pytest.mark.trio
@@ -45,10 +46,10 @@ class Held:
     def __call__(self, step):
         if step == self._step:
             self._arrived.set()
-            assert self._go.wait(30), "a commit was held back for ever"
+            assert self._go.wait(PATIENCE), "a commit was held back for ever"
 
     async def arrived(self):
-        assert await trio.to_thread.run_sync(self._arrived.wait, 30)
+        assert await trio.to_thread.run_sync(self._arrived.wait, PATIENCE)
 
     def __enter__(self):
         return self

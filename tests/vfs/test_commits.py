@@ -15,6 +15,7 @@ from artfs.staging.journal import Journal
 from artfs.staging.progress import CommitInterrupted
 from artfs.vfs.commits import MAX_COMMITS, Commits, Outcomes
 from artfs.vfs.namespace import Kind
+from tests.vfs.fakes import PATIENCE
 from tests.vfs.world import DATA
 
 pytestmark = pytest.mark.trio
@@ -104,7 +105,7 @@ async def test_a_draft_that_is_discarded_is_let_go_of_first(commits):
 async def test_a_commit_is_listed_until_it_is_published_and_then_its_draft_is_gone(commits):
     gone, go = [], threading.Event()
     commits.gone = gone.append
-    commits.committer.outcomes.append(lambda _: go.wait(30) and DONE)
+    commits.committer.outcomes.append(lambda _: go.wait(PATIENCE) and DONE)
     job = await begin(commits, "x", "best", shown="best")
     draft = job.draft
     assert (commits.committing(DATA), commits.staged(DATA), commits.jobs) == ([job], [], [job])
@@ -133,7 +134,7 @@ async def test_the_kernel_and_the_catalog_forget_what_a_commit_has_changed(world
 
 async def test_two_commits_of_one_name_cannot_be_under_way(commits):
     go = threading.Event()
-    commits.committer.outcomes.append(lambda _: go.wait(30) and DONE)
+    commits.committer.outcomes.append(lambda _: go.wait(PATIENCE) and DONE)
     job = await begin(commits, "x", "best", shown="best")
     draft = await commits.create(DATA, "y")
     with pytest.raises(ExistsError, match="'best'"):
@@ -157,8 +158,10 @@ async def test_what_cannot_be_frozen_stays_a_draft(commits):
 
 async def test_only_a_few_commits_run_at_once_and_all_are_done(commits):
     go = threading.Event()
-    commits.committer.outcomes += [lambda _: go.wait(30) and DONE] * (MAX_COMMITS + 3)
+    commits.committer.outcomes += [lambda _: go.wait(PATIENCE) and DONE] * (MAX_COMMITS + 3)
     jobs = [await begin(commits, f"x{number}") for number in range(MAX_COMMITS + 3)]
+    for _ in range(MAX_COMMITS):
+        assert await trio.to_thread.run_sync(lambda: commits.committer.arrived.acquire(timeout=PATIENCE))
     await trio.testing.wait_all_tasks_blocked()
     go.set()
     await commits.finish()
@@ -226,14 +229,14 @@ async def test_a_mistake_of_the_program_is_logged_and_leaves_the_commit_to_the_n
 
 def interrupted(progress):
     """Work until asked to stop, as a commit does between its steps."""
-    assert progress.cancelled.wait(30)
+    assert progress.cancelled.wait(PATIENCE)
     return CommitInterrupted("later")
 
 
 async def test_a_running_commit_stops_and_is_resumed_by_the_next_mount(world, commits):
     commits.committer.outcomes.append(interrupted)
     job = await begin(commits, "x", "best", shown="best")
-    assert await trio.to_thread.run_sync(lambda: commits.committer.arrived.acquire(timeout=30))
+    assert await trio.to_thread.run_sync(lambda: commits.committer.arrived.acquire(timeout=PATIENCE))
     commits.stop()
     await commits.finish()
     assert (job.result, job.error, job.done.is_set()) == (None, None, True)
@@ -288,7 +291,7 @@ async def test_no_commit_begins_when_the_mount_is_ending(commits):
 
 async def test_the_end_waits_for_every_commit(commits):
     go = threading.Event()
-    commits.committer.outcomes += [lambda _: go.wait(30) and DONE] * 2
+    commits.committer.outcomes += [lambda _: go.wait(PATIENCE) and DONE] * 2
     jobs = [await begin(commits, name) for name in ("x", "y")]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(commits.finish)

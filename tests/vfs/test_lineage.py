@@ -63,6 +63,12 @@ def found(proc):
     return Processes(proc.path, proc)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Let the environment of a process be read, however long this machine takes for it."""
+    monkeypatch.setattr(processes, "PATIENCE", PATIENCE)
+
+
 # Processes --------------------------------------------------------------------------------------------------------
 
 

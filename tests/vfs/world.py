@@ -32,7 +32,7 @@ from artfs.vfs.processes import Processes
 from artfs.vfs.types import ROOT, Caller, Negative, Owner
 from artfs.vfs.versions import Versions
 from tests.content.fakes import FakeStore
-from tests.vfs.fakes import FakeKernel, WatchedRegistry
+from tests.vfs.fakes import PATIENCE, FakeKernel, WatchedRegistry
 
 DATA = CollectionRef("me", "demo", "data")
 ME = Caller(os.geteuid(), os.getegid(), 1, 0o022)
@@ -221,7 +221,7 @@ class Gate:
 
     def __call__(self, *arguments, **options):
         self._arrived.set()
-        assert self._open.wait(30), "a thread was held back for ever"
+        assert self._open.wait(PATIENCE), "a thread was held back for ever"
         return self._function(*arguments, **options)
 
     def __enter__(self):
@@ -231,7 +231,7 @@ class Gate:
         self._open.set()
 
     def wait(self):
-        assert self._arrived.wait(30), "the call did not come"
+        assert self._arrived.wait(PATIENCE), "the call did not come"
 
     def open(self):
         self._open.set()
