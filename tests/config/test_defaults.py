@@ -101,7 +101,7 @@ def test_a_user_without_a_name_is_called_user(monkeypatch):
 
 
 @given(name=st.text(st.characters(exclude_characters="\0:\n"), max_size=300))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=list(HealthCheck), deadline=None)
 def test_the_default_entity_is_a_valid_name_whatever_the_user_is_called(name):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pwd, "getpwuid", lambda _: SimpleNamespace(pw_name=name))

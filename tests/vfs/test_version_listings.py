@@ -85,7 +85,7 @@ async def read_side_by_side(world, steps):
 
 
 @pytest.mark.usefixtures("short_batches")
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 7)), max_size=60))
 def test_listings_that_go_on_side_by_side_do_not_disturb_each_other(steps):
     run_in_world(read_side_by_side, steps)
