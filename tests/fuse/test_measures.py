@@ -15,6 +15,7 @@ from artfs.fuse.measures import Measures
 from artfs.fuse.operations import Operations
 from artfs.model.timings import BOUNDS, Timings
 from tests.fuse.fakes import CTX, FakeFileSystem, attr
+from tests.harness import wait_for
 
 
 @pytest.mark.expects_warning("damaged")
@@ -118,8 +119,14 @@ def test_measuring_a_request_costs_less_than_a_microsecond():
                 continue
         return (time.perf_counter() - began) / 2000
 
-    rounds = 50  # the fastest of many, because others use this machine
-    plain = min(seconds(both.plain) for _ in range(rounds))
-    measured = min(seconds(both.measured) for _ in range(rounds))
-    assert measured - plain < 1e-6
-    assert both.measures.of("answer").timings.count == 2000 * rounds
+    plain, measured = [], []
+
+    def is_cheap():
+        """Compare the fastest of many rounds, because others use this machine; they go by turns, so that it is as fast for both."""
+        for _ in range(50):
+            plain.append(seconds(both.plain))
+            measured.append(seconds(both.measured))
+        return min(measured) - min(plain) < 1e-6
+
+    wait_for(is_cheap, "a moment in which nobody else uses this machine")
+    assert both.measures.of("answer").timings.count == 2000 * len(measured)
