@@ -24,7 +24,7 @@ from tests.servers.faults import CutError, Fault, IgnoredRange, Pause, Reply, Re
 from tests.servers.process import HOST
 
 PIECE = 256 * 1024
-CLOSE_DEADLINE = 20.0  # seconds until the connections of a closed proxy must have ended
+CLOSE_DEADLINE = 120.0  # seconds until the connections of a closed proxy must have ended
 BODILESS = (204, 304)
 
 

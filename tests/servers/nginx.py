@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 
 from tests.servers.faults import Request
-from tests.servers.process import HOST, Server, ServerError, find_program, http_status
+from tests.servers.process import HOST, STOP_DEADLINE, Server, ServerError, find_program, http_status
 
 CONFIGURATION = """
 {user}
@@ -143,7 +143,7 @@ class Nginx(Server):
         if self.running:
             self._process.send_signal(signal.SIGTERM)  # by SIGKILL its workers would outlive it
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(5)
+                self._process.wait(STOP_DEADLINE)
         super().kill()
 
     @property
@@ -191,7 +191,7 @@ class Nginx(Server):
         return f"http://{HOST}:{self.ports[2]}{path}"
 
     def _ask(self, path) -> str:
-        with urllib.request.urlopen(self._control(path), timeout=10) as response:
+        with urllib.request.urlopen(self._control(path), timeout=60) as response:
             return response.read().decode()
 
 

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.servers.process import HOST, STOP_DEADLINE, Server, ServerError
+from tests.servers.process import HOST, STOP_DEADLINE, Server, ServerError, has_ended
 
 USER = "artfs"
 PASSWORD = "postgres-secret-for-tests"
@@ -86,7 +86,7 @@ class Postgres(Server):
                     os.kill(pid, signal.SIGKILL)
             super().kill()
             deadline = time.monotonic() + STOP_DEADLINE
-            while any(Path(f"/proc/{pid}").exists() and not _is_dead(pid) for pid in family):
+            while not all(has_ended(pid) for pid in family):
                 if time.monotonic() > deadline:
                     raise ServerError(f"processes of {self} do not end")
                 time.sleep(0.01)
@@ -99,7 +99,7 @@ class Postgres(Server):
         """Return a psycopg connection in autocommit mode. The caller closes it."""
         import psycopg
 
-        return psycopg.connect(self.url(database), autocommit=True, connect_timeout=10)
+        return psycopg.connect(self.url(database), autocommit=True, connect_timeout=60)
 
     def database(self) -> str:
         """Make an empty database, and return its URL."""
@@ -148,11 +148,3 @@ def _children(parent: int) -> list[int]:
             if int(status.read_text().rpartition(")")[2].split()[1]) == parent:
                 found.append(int(status.parent.name))
     return found
-
-
-def _is_dead(pid: int) -> bool:
-    """Return whether a process has ended, though nobody may have collected its status yet."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
