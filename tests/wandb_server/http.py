@@ -21,7 +21,7 @@ from tests.wandb_server.faults import Logged, reply_of
 
 LONGEST_LINE = 1 << 16
 BODILESS = (204, 304)
-CLOSE_DEADLINE = 20.0  # seconds until the connections of a closed server must have ended
+CLOSE_DEADLINE = 120.0  # seconds until the connections of a closed server must have ended
 
 
 @dataclass

@@ -107,6 +107,8 @@ class WandbServer(FaultList, Making):
             "WANDB_SILENT": "true",
             "WANDB_DISABLE_GIT": "true",
             "WANDB_DISABLE_CODE": "true",
+            "WANDB__SERVICE_WAIT": "300",  # seconds for its own service, which may begin slowly
+            "WANDB_INIT_TIMEOUT": "300",
         }
         return found | ({"WANDB_API_KEY": self.key} if key else {})
 

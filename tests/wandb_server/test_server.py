@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.harness import wait_for
 from tests.servers.faults import Delay, FlippedBit, Reset, ShortBody, Stall, Status
 from tests.wandb_server import manifests
 from tests.wandb_server.client import FILES, md5, urls_of
@@ -306,6 +307,6 @@ class TestFaults:
 
     def test_a_client_that_waits_is_let_go_by_clear(self, server, client):
         server.inject(Stall(0), operation="Viewer")
-        threading.Timer(0.3, server.clear).start()
+        threading.Thread(target=lambda: wait_for(lambda: server.count(operation="Viewer")) and server.clear()).start()
         with pytest.raises(Exception, match=r"IncompleteRead|closed"):
             client.ask(VIEWER)

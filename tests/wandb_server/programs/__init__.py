@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-DEADLINE = 120.0
+DEADLINE = 300.0
 
 
 class ProgramError(Exception):
