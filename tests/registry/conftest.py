@@ -1,11 +1,12 @@
 """The contract suite runs on every implementation of the port."""
 
-import time
 from pathlib import Path
 
 import pytest
 
+from artfs.registry.sql import postgres
 from artfs.registry.sql.registry import open_registry
+from tests.harness import wait_for
 from tests.registry import processes
 from tests.registry.implementations import IMPLEMENTATIONS, Databases
 from tests.registry.wandb_differences import DIFFERENCES, RACES
@@ -30,6 +31,12 @@ def no_process_is_left():
     processes.end_all()
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """Let a server begin a connection as slowly as it may on a machine that does much else."""
+    monkeypatch.setitem(postgres._ARGUMENTS, "connect_timeout", 60)
+
+
 @pytest.fixture(scope="session")
 def postgres_databases(postgres_server):
     return Databases(postgres_server)
@@ -42,7 +49,7 @@ def find_databases(request):
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)
-def implementation(request, find_databases):
+def implementation(request, find_databases, patient):
     with IMPLEMENTATIONS[request.param](find_databases) as found:
         yield found
 
@@ -67,7 +74,7 @@ def registry(clients):
 
 
 @pytest.fixture
-def postgres_url(postgres_server):
+def postgres_url(postgres_server, patient):
     """The URL of an empty database. The server runs again afterwards, whatever the test has done to it."""
     url = postgres_server.database()
     yield url
@@ -82,12 +89,9 @@ def wait_for_waiting_writer(postgres_server):
     """Return what waits until a writer of the database of a URL waits for another one to end."""
 
     def wait(url):
-        deadline = time.monotonic() + 60
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         with postgres_server.connect(url.rpartition("/")[2]) as connection:
-            while connection.execute(waiting).fetchone() == (0,):
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            wait_for(lambda: connection.execute(waiting).fetchone() != (0,), "a writer that waits")
 
     return wait
 

@@ -9,6 +9,7 @@ from artfs.errors import InvalidInputError, PermissionDeniedError, SchemaError, 
 from artfs.registry.port import VersionChange
 from artfs.registry.sql import commits, migrations, schema
 from artfs.registry.sql.registry import open_registry
+from tests.harness import wait_for
 from tests.registry.making import DATA, OTHER, aliases, commit, everything, indices, manifest, new, run
 from tests.registry.processes import COMMITTER, KILLED, REPEATER, results, start, start_ready, tell
 
@@ -73,12 +74,14 @@ def test_a_writer_that_is_killed_in_a_transaction_leaves_nothing_of_it_and_holds
     assert aliases(registry) == {"best": 1, "latest": 1}
 
 
-def test_a_committer_that_is_killed_at_any_time_loses_nothing_that_it_was_told_is_published(url, opened):
+def test_a_committer_that_is_killed_at_any_time_loses_nothing_that_it_was_told_is_published(execute, url, opened):
     process = start(COMMITTER, url, "a", 100_000)
     tell([process], "go")
     lines = [process.stdout.readline() for _ in range(21)]
     process.kill()
     told = lines[1:] + process.communicate()[0].splitlines()
+    others = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    wait_for(lambda: not execute(others), "the end of what the server still does for it")
     registry = opened(url)
     found = indices(registry)
     assert len(told) >= 20

@@ -319,5 +319,5 @@ def test_many_may_begin_to_use_a_new_database_at_once(tmp_path):
 
     with ThreadPoolExecutor(8) as pool:
         for number in range(150):
-            gate = threading.Barrier(8, timeout=30)
+            gate = threading.Barrier(8, timeout=120)
             list(pool.map(begin, [f"sqlite:///{tmp_path}/{number}.sqlite"] * 8, [gate] * 8))

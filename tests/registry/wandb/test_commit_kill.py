@@ -61,7 +61,7 @@ REQUESTS = [
 @pytest.mark.parametrize("step", [*STEPS, *(f"after {request}" for request in REQUESTS)])
 def test_a_commit_that_was_killed_is_finished(server, environment, services, fresh, step, tmp_path, capsys):
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, step], cwd=os.getcwd(), env=environment, check=False, timeout=60
+        [sys.executable, "-c", SCRIPT, step], cwd=os.getcwd(), env=environment, check=False, timeout=300
     )
     assert done.returncode == -9
     received = len(uploads(server))
@@ -83,7 +83,7 @@ def test_parts_that_had_come_are_not_sent_again_while_their_upload_is_known(serv
     monkeypatch.setattr("artfs.storage.wandb_parts.PART", PART)
     bucket = server.state.bucket
     script = [sys.executable, "-c", SCRIPT, "after part 5"]
-    assert subprocess.run(script, cwd=os.getcwd(), env=environment, check=False, timeout=60).returncode == -9
+    assert subprocess.run(script, cwd=os.getcwd(), env=environment, check=False, timeout=300).returncode == -9
     (upload,) = bucket.uploads
     if how != "known URLs":
         server.expire_urls()
