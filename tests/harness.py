@@ -78,7 +78,7 @@ class Artfs:
         """Run a command; check its exit code and return the finished process."""
         done = subprocess.run(
             [*self.command, *map(str, arguments)],
-            env=self.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd="/", timeout=120, **kwargs,
+            env=self.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd="/", timeout=300, **kwargs,
         )  # fmt: skip
         assert done.returncode == code, f"artfs {arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         if isinstance(done.stdout, str):

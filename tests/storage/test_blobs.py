@@ -87,7 +87,7 @@ class Counting:
             self.asked.append(uri)
             self.now += 1
             self.most = max(self.most, self.now)
-        self.together.wait(30)
+        self.together.wait(120)
         with self.lock:
             self.now -= 1
         if int(uri[-4:], 16) % 2:

@@ -11,7 +11,7 @@ from artfs.storage.limits import ByteLimit, Limited
 from artfs.storage.port import Locator
 from tests.harness import wait_for
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 LOCATOR = Locator("s3://bucket/key")
 
 

@@ -150,7 +150,7 @@ def test_threads_whose_credentials_are_refused_load_new_ones_once(own, opened, s
         except PermissionDeniedError:
             if not hasattr(asked, "once"):
                 asked.once = True
-                barrier.wait(30)  # all of them were refused the same credentials
+                barrier.wait(120)  # all of them were refused the same credentials
             raise
 
     monkeypatch.setattr(s3, "read_span", together)

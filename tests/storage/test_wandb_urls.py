@@ -6,12 +6,14 @@ import pytest
 
 from artfs.errors import InvalidInputError, NotFoundError, UnreachableError
 from artfs.storage.wandb_urls import MAX_NAMES, FileUrls
+from tests.harness import DEADLINE, wait_for
 
 NAMES = [f"{number:05}" for number in range(10_000)]
+KNOWN = frozenset(NAMES)
 
 
 def upcoming(_, path, count):
-    place = NAMES.index(path) + 1
+    place = int(path) + 1
     return NAMES[place : place + count]
 
 
@@ -27,7 +29,7 @@ class Server:
         self.asked.append(list(paths))
         if self.bad & set(paths):
             raise self.error
-        return {path: f"https://host/{version_id}/{path}" for path in paths if path in NAMES}
+        return {path: f"https://host/{version_id}/{path}" for path in paths if path in KNOWN}
 
 
 def test_the_first_question_is_for_one_file():
@@ -93,7 +95,7 @@ def test_who_waits_together_is_asked_for_together():
 
     def slow(version_id, paths):
         begun.set()
-        goes_on.wait(10)
+        assert goes_on.wait(DEADLINE)
         return server(version_id, paths)
 
     urls = FileUrls(slow)
@@ -104,13 +106,12 @@ def test_who_waits_together_is_asked_for_together():
 
     threads = [threading.Thread(target=read, args=(name,)) for name in NAMES[:64]]
     threads[0].start()
-    begun.wait(10)
+    assert begun.wait(DEADLINE)
     for thread in threads[1:]:
         thread.start()
-    while len(urls._waiting.get("v", ())) < 63:
-        pass
+    wait_for(lambda: len(urls._waiting.get("v", ())) == 63, "all that wait")
     goes_on.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(DEADLINE)
     assert len(found) == 64
     assert [len(names) for names in server.asked] == [1, 63]
