@@ -8,6 +8,7 @@ import pytest
 
 from artfs.cli.main import exit_code
 from artfs.model.names import CollectionRef
+from tests.harness import wait_for
 from tests.registry.wandb.conftest import pending, uploads
 from tests.staging.test_commit import content
 
@@ -84,6 +85,7 @@ def test_parts_that_had_come_are_not_sent_again_while_their_upload_is_known(serv
     bucket = server.state.bucket
     script = [sys.executable, "-c", SCRIPT, "after part 5"]
     assert subprocess.run(script, cwd=os.getcwd(), env=environment, check=False, timeout=300).returncode == -9
+    wait_for(lambda: not any(listener.connections for listener in server._listeners), "the end of what was on its way")
     (upload,) = bucket.uploads
     if how != "known URLs":
         server.expire_urls()
