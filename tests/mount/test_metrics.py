@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from tests.harness import ALONE, wait_for
+from tests.harness import ALONE, DEADLINE, wait_for
 from tests.mount.conftest import Call, Remote, read_once, within
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.faults import Stall, Status
+from tests.servers.process import free_ports
 
 BLOCK = 1 << 20
 BIG = os.urandom(3 * BLOCK)
@@ -39,12 +40,6 @@ def value(samples, name, **labels):
     return samples[name, frozenset(labels.items())]
 
 
-def free_port():
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory, s3_server):
     """A mount whose store is a bucket behind a proxy, that serves metrics over HTTP."""
@@ -53,7 +48,7 @@ def elsewhere(tmp_path_factory, s3_server):
         found.proxy = proxy
         found.expected += ["was refused", "damaged", "do not match"]
         found.version = found.put({"big": BIG, "other": OTHER, "denied": DENIED})
-        found.port = free_port()
+        (found.port,) = free_ports(1)
         found.mount("--metrics-port", found.port)
         yield found
         found.close()
@@ -63,6 +58,7 @@ def elsewhere(tmp_path_factory, s3_server):
 def test_reads_are_counted_by_the_kernel_by_the_cache_and_by_the_service(elsewhere):
     before = metrics(elsewhere)
     assert within((elsewhere.version / "big").read_bytes) == BIG
+    wait_for(lambda: not busy(elsewhere), "the end of what was asked for beside")
     after = metrics(elsewhere)
 
     def change(name, **labels):
@@ -107,7 +103,7 @@ def test_metrics_are_served_over_http_on_the_loopback_interface_alone(elsewhere)
     request = urllib.request.Request(
         f"http://127.0.0.1:{elsewhere.port}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
         assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
         samples = parse(answer.read().decode())
     assert {name for name, _ in samples} == {name for name, _ in metrics(elsewhere)}
