@@ -29,6 +29,7 @@ def version(artfs, source):
     subprocess.run(["cp", "-r", f"{source}/.", draft], check=True)
     os.rename(draft, artfs.collection() / ".commit/best")
     wait_for(lambda: (artfs.collection() / "best").exists())
+    wait_for(lambda: os.listdir(artfs.collection() / ".commit") == [], "the end of the commit")
     return artfs.collection() / "v0"
 
 

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from artfs.app.client import mount_points
-from tests.harness import wait_for
+from tests.harness import DEADLINE, wait_for
 from tests.mount.conftest import Call, within
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.faults import Reset
@@ -47,7 +47,7 @@ def fails(call, *arguments, number=errno.EIO):
 def status(mount):
     """Return the exit code of `artfs status`, and what it says."""
     running = mount.start("status")
-    said, _ = running.communicate(timeout=30)
+    said, _ = running.communicate(timeout=DEADLINE)
     return running.returncode, said
 
 
@@ -180,7 +180,7 @@ def test_a_commit_waits_for_the_registry_and_is_finished_when_it_is_back(both, p
     wait_for(lambda: within(os.path.exists, both.collection() / "good"), "the version")
     for name, data in files.items():
         assert within((both.collection() / "v1" / name).read_bytes) == data
-    assert within(os.listdir, both.collection() / ".commit") == []
+    wait_for(lambda: within(os.listdir, both.collection() / ".commit") == [], "the end of the commit")
 
 
 def test_a_commit_waits_for_the_store_and_is_finished_when_it_is_back(remote, s3_server):

@@ -14,7 +14,7 @@ from artfs.errors import InvalidInputError
 from artfs.model.names import CollectionRef
 from artfs.model.run import RunState
 from artfs.registry.sql.registry import open_registry
-from tests.harness import Artfs, wait_for
+from tests.harness import DEADLINE, Artfs, wait_for
 from tests.mount.conftest import NOBODY, Call
 
 ARTFS = [sys.executable, "-m", "artfs.cli"]
@@ -142,7 +142,7 @@ def test_two_runs_at_once_are_kept_apart(artfs):
         for run, version in (("left", "v0"), ("right", "v1"))
     ]
     for process in start:
-        process.communicate(timeout=60)
+        process.communicate(timeout=DEADLINE)
         assert process.returncode == 0
     assert {"left", "right"} & set(artfs.used_by("data", "v0")) == {"left"}
     assert {"left", "right"} & set(artfs.used_by("data", "v1")) == {"right"}
@@ -169,7 +169,7 @@ def test_a_use_is_written_down_while_the_run_goes_on(artfs):
                           f"cat {artfs.collection()}/v1/second; echo; read x")  # fmt: skip
     assert process.stdout.readline() == "second\n"
     wait_for(lambda: "long" in artfs.used_by("data", "v1"))
-    process.communicate(timeout=60)
+    process.communicate(timeout=DEADLINE)
     wait_for(lambda: b"me/demo/long" in os.getxattr(artfs.collection() / "v1", "user.artfs.used_by"))
 
 
@@ -243,7 +243,7 @@ def test_uses_are_written_down_before_the_mount_ends(fresh):
             subprocess.run(command, env=os.environ | {"ARTFS_RUN": "me/demo/last"}, check=True, capture_output=True)
         process = fresh.start("umount", fresh.mountpoint)
         wait_for(lambda: fresh.mountpoint not in [path for path, _ in mount_points()])
-    process.communicate(timeout=60)
+    process.communicate(timeout=DEADLINE)
     assert (fresh.used_by("data", "v0"), fresh.used_by("data", "v1")) == (["last"], ["last"])
 
 
@@ -259,6 +259,7 @@ mv {place}/.staging/x {place}/.commit/good
 """
     artfs.run_as("mv", script)
     wait_for(lambda: (place / "good").exists())
+    wait_for(lambda: os.listdir(place / ".commit") == [], "the end of the commit")
     assert artfs.logged_by("moved", "good") == "mv"
     assert "mv" in artfs.used_by("data", "v0")
     assert os.getxattr(place / "good", "user.artfs.logged_by") == b"me/demo/mv"
@@ -329,8 +330,8 @@ def test_the_commit_of_a_killed_process_is_finished_by_a_running_mount(fresh):
     (kept / "g").write_text("1")
     assert dying_put(fresh, "stored", source, "demo/orphan", "dead").returncode == -signal.SIGKILL
     wait_for(lambda: (fresh.collection("orphan") / "v0/f").exists())
+    wait_for(lambda: os.listdir(fresh.collection("orphan") / ".commit") == [], "the end of the commit")
     assert (fresh.collection("orphan") / "latest/f").read_text() == "content"
     assert fresh.logged_by("orphan") == "dead"
-    assert os.listdir(fresh.collection("orphan") / ".commit") == []
     assert os.listdir(fresh.collection("orphan") / ".staging") == ["kept"]
     assert (kept / "g").read_text() == "1"
