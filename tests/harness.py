@@ -19,7 +19,7 @@ from tests.secrets import leaks
 
 ALONE = SMALL + 1  # bytes of the smallest file that lies in no pack
 
-DEADLINE = 120.0  # seconds that any condition may take on a slow machine
+DEADLINE = 120.0  # seconds that a condition may take on a slow machine: more than the longest pause between two tries
 PLAIN = [sys.executable, "-m", "artfs.cli"]  # the command, as whoever runs the tests
 
 

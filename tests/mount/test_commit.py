@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from artfs.app.client import mount_points
-from tests.harness import tree_of, wait_for
+from tests.harness import DEADLINE, tree_of, wait_for
 
 FILES = {"a": b"one", "d/b": b"two", "d/e/c": bytes(3 << 20)}
 
@@ -179,7 +179,7 @@ def test_commits_of_two_mounts_at_once_get_an_index_each(fresh):
     running = [fresh.start("commit", draft, "--alias", f"a{number}") for number, draft in enumerate(drafts)]
     references = {}
     for number, process in enumerate(running):
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=DEADLINE)
         assert (process.returncode, err) == (0, "")
         references[out.strip().rpartition(":")[2]] = b"%d" % number
     assert sorted(references) == [f"v{number}" for number in range(6)]
@@ -199,7 +199,7 @@ def test_an_unmount_finishes_the_commits_that_are_under_way(fresh):
         process = fresh.start("umount", fresh.mountpoint)
         wait_for(lambda: fresh.mountpoint not in {path for path, _ in mount_points()}, "the unmount")
         assert process.poll() is None  # it waits for the commit
-    assert process.communicate(timeout=60) == ("", "")
+    assert process.communicate(timeout=DEADLINE) == ("", "")
     assert process.returncode == 0
     assert fresh.json("show", "demo/data:best")["version"] == "v0"
     assert not list((fresh.root / "data/drafts").glob("*/*"))
@@ -218,7 +218,7 @@ def test_a_commit_that_was_told_to_stop_goes_on_with_the_next_mount(fresh, how):
             assert not select.select([process], [], [], 0)[0]
         else:
             fresh.umount("--force")
-    assert select.select([process], [], [], 60)[0]
+    assert select.select([process], [], [], DEADLINE)[0]
     os.close(process)
     assert "no version" in fresh.run("show", "demo/data", code=3).stderr
     fresh.mount()
@@ -238,7 +238,7 @@ def test_whoever_is_still_in_the_directory_of_a_committed_draft_changes_nothing(
     said, _ = shell.communicate("""
         for change in 'echo x > y' 'echo x >> ../f' 'echo x > ../f' 'rm ../f' 'mv ../f ../h' 'mkdir z' 'ln ../f ../h' 'chmod 700 ../f'
         do (eval "$change") && echo "DONE $change"; done
-    """, timeout=60)  # fmt: skip
+    """, timeout=DEADLINE)  # fmt: skip
     assert "DONE" not in said
     assert "nput/output error" not in said
     fresh.umount()

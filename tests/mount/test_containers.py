@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from artfs.app.client import mount_points
-from tests.harness import wait_for
+from tests.harness import DEADLINE, wait_for
 
 # What a container engine leaves to root, and SYS_ADMIN where it is asked for.
 USUAL = "chown,dac_override,fsetid,fowner,mknod,net_raw,setgid,setuid,setfcap,setpcap,net_bind_service,sys_chroot,kill,audit_write"
@@ -33,7 +33,7 @@ def test_process_1_of_a_container_mounts_and_ends_when_it_is_stopped(as_root, fr
         assert "NSpid:\t" + f"{daemon}\t1" in Path(f"/proc/{daemon}/status").read_text()
         assert os.listdir(f"/proc/{daemon}/root{fresh.mountpoint}") == ["me"]
         os.kill(int(daemon), signal.SIGTERM)  # as docker stop does; process 1 dies of nothing that it does not expect
-        assert select.select([os.pidfd_open(process.pid)], [], [], 10)[0]
+        assert select.select([os.pidfd_open(process.pid)], [], [], DEADLINE)[0]
         assert process.wait() == 0
         assert "unmounted" in process.stderr.read()
     finally:
@@ -44,7 +44,7 @@ def test_process_1_of_a_container_mounts_and_ends_when_it_is_stopped(as_root, fr
 def test_root_of_a_container_that_may_not_mount_is_told_what_it_needs(as_root, fresh):
     done = subprocess.run(
         [*container(USUAL), *fresh.command, "mount", "--foreground", fresh.mountpoint],
-        env=fresh.environment, capture_output=True, text=True, timeout=60,
+        env=fresh.environment, capture_output=True, text=True, timeout=DEADLINE,
     )  # fmt: skip
     assert done.returncode == 8
     assert "--cap-add SYS_ADMIN" in done.stderr
@@ -61,7 +61,7 @@ cat {ordinary.mountpoint}/me/demo/data/v0/f
 artfs umount {ordinary.mountpoint}
 """
     command = [*ordinary.plainly, "unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", script]
-    done = subprocess.run(command, env=ordinary.environment, capture_output=True, text=True, cwd="/", timeout=120)
+    done = subprocess.run(command, env=ordinary.environment, capture_output=True, text=True, cwd="/", timeout=300)
     assert done.stdout.split() == ["me/demo/data:v0", "inside"], done.stderr
 
 
@@ -87,7 +87,7 @@ def test_a_sidecar_mounts_for_a_container_beside_it(as_root, fresh, tmp_path):
     os.mkfifo(tmp_path / "fifo")
     script = SIDECAR.replace("ARTFS", " ".join(fresh.command))
     done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=120,
+        ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=300,
         env={**fresh.environment, "VOLUME": str(tmp_path / "volume"), "FIFO": str(tmp_path / "fifo")},
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "shared"), done.stderr

@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from tests.harness import fill, small_disk, tree_of, wait_for
+from tests.harness import DEADLINE, fill, small_disk, tree_of, wait_for
 
 BLOCK = 1 << 20
 SMALL, BIG, OTHER = b"small file\n", os.urandom(5 * BLOCK + 17), b"another file\n"
@@ -286,7 +286,7 @@ def test_a_commit_that_fills_the_disk_leaves_the_draft_whole_whenever_it_happens
         before = tree_of(draft)
         fill(full.root / "data/filler", free << 10)
         done = full.start("commit", draft)
-        out, err = done.communicate(timeout=60)
+        out, err = done.communicate(timeout=DEADLINE)
         (full.root / "data/filler").unlink()
         outcomes.add(done.returncode)
         if done.returncode == 0:

@@ -15,7 +15,7 @@ import pytest
 from artfs.cache.cachefile import CacheFile
 from artfs.staging.packing import PACK_SIZE, SMALL
 from tests.cli.here import run_here
-from tests.harness import Artfs, tree_of, wait_for
+from tests.harness import DEADLINE, Artfs, tree_of, wait_for
 from tests.mount.conftest import Remote, within
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.faults import Status
@@ -175,11 +175,11 @@ def test_many_small_files_are_few_objects(logged):
 
 def test_a_copy_of_all_files_equals_the_source_and_takes_few_requests(logged, cold, proxy, tmp_path):
     version = cold.mount() / "me/demo/data/v0"
-    subprocess.run(["cp", "-r", version, tmp_path / "copy"], check=True, timeout=120)
-    subprocess.run(["diff", "-r", logged.source, tmp_path / "copy"], check=True, timeout=120)
+    subprocess.run(["cp", "-r", version, tmp_path / "copy"], check=True, timeout=300)
+    subprocess.run(["diff", "-r", logged.source, tmp_path / "copy"], check=True, timeout=300)
     assert gets_of(proxy, PACKS) <= BLOCKS
     proxy.forget()
-    subprocess.run(["diff", "-r", logged.source, version], check=True, timeout=120)
+    subprocess.run(["diff", "-r", logged.source, version], check=True, timeout=300)
     assert proxy.count("GET") == 0
 
 
@@ -505,7 +505,7 @@ def test_a_cache_tells_how_many_files_it_has_of_a_version(cold):
 
 def test_a_version_is_written_out_and_equals_the_source(logged, cold, proxy, tmp_path):
     ran(cold, ["get", "demo/data", tmp_path / "out"])
-    subprocess.run(["diff", "-r", logged.source, tmp_path / "out"], check=True, timeout=120)
+    subprocess.run(["diff", "-r", logged.source, tmp_path / "out"], check=True, timeout=300)
     assert gets_of(proxy, PACKS) <= BLOCKS
 
 
@@ -535,7 +535,7 @@ def test_a_commit_that_is_killed_among_its_packs_goes_on_and_sends_no_pack_twice
     wait_for(lambda: md5(packs[0]) in keys(own), "the first pack to come")
     wait_for(lambda: all(proxy.count("PUT", own.key(pack)) for pack in packs[1:]), "the others to be sent")
     running.send_signal(signal.SIGKILL)
-    assert running.wait(30) == -signal.SIGKILL
+    assert running.wait(DEADLINE) == -signal.SIGKILL
     running.stdout.close()
     running.stderr.close()
     assert set(keys(own)) == {md5(packs[0])}
@@ -585,7 +585,7 @@ def test_digests_of_the_other_algorithm_lie_in_packs_too(own, proxy, source, tmp
     assert read_all(version) == FILES
     assert gets_of(proxy, PACKS) <= BLOCKS
     ran(own.maker, ["verify", "demo/data"], ["fsck", "--deep"], ["get", "demo/data", tmp_path / "out"])
-    subprocess.run(["diff", "-r", directory, tmp_path / "out"], check=True, timeout=120)
+    subprocess.run(["diff", "-r", directory, tmp_path / "out"], check=True, timeout=300)
     changed = FILES | {min(FILES): b"changed"}
     before = keys(own)
     ran(own.maker, ["put", source(changed), "demo/data"])
@@ -666,7 +666,7 @@ def test_two_machines_that_commit_the_same_files_at_once_get_whole_versions(own,
             for number, (machine, files) in enumerate(zip(machines, mine, strict=True))
         ]
         for one in running:
-            out, err = one.communicate(timeout=120)
+            out, err = one.communicate(timeout=300)
             assert one.returncode == 0, (out, err)
         collection = machines[0].mount() / "me/demo/data"
         for number, files in enumerate(mine):

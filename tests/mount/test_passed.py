@@ -14,7 +14,7 @@ import pytest
 
 from artfs import app
 from artfs.app.client import mount_points
-from tests.harness import wait_for
+from tests.harness import DEADLINE, wait_for
 from tests.mount.conftest import NOBODY
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -95,7 +95,7 @@ def test_the_parent_that_the_documents_show_mounts_for_another_user(ordinary, op
         assert wait_for(lambda: is_mounted(mountpoint) and os.listdir(mountpoint)) == ["me"]
         assert f"Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}" in Path(f"/proc/{process.pid}/status").read_text()
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=DEADLINE)
         assert process.returncode == 0
         assert not is_mounted(mountpoint)
     finally:
@@ -137,7 +137,7 @@ def test_a_mount_that_is_out_of_sight_is_ready_when_it_answers_and_has_no_name(a
         assert not is_mounted(fresh.mountpoint)
         # A path in it would lead nowhere here, so a draft is not made in it unasked.
         assert "no mount" in fresh.run("stage", "demo/data", code=8).stderr
-        parent.communicate(timeout=30)  # its end is the end of its mounts
+        parent.communicate(timeout=DEADLINE)  # its end is the end of its mounts
         wait_for(lambda: ended(status["pid"]), "the end of the mount process")
     finally:
         parent.kill()
@@ -170,6 +170,6 @@ def test_the_foreground_is_the_mount_process_itself(fresh):
         )  # so that a container or systemd has one process to signal and to watch
         assert json.loads(fresh.out("status", "--json"))[0]["pid"] == process.pid
         process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=DEADLINE)
         assert process.returncode == 0
         assert "unmounted" in log

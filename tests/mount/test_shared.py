@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from artfs.app.client import mount_points
-from tests.harness import Artfs, tree_of
+from tests.harness import DEADLINE, Artfs, tree_of
 from tests.mount.conftest import NOBODY
 
 pytestmark = pytest.mark.usefixtures("as_root")
@@ -39,7 +39,7 @@ def other(command, **kwargs):
     """Run a shell command as another user, without any capability."""
     user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     return subprocess.run(
-        [*user, "sh", "-c", command], capture_output=True, text=True, check=False, timeout=60, **kwargs
+        [*user, "sh", "-c", command], capture_output=True, text=True, check=False, timeout=DEADLINE, **kwargs
     )
 
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.harness import tree_of, wait_for
+from tests.harness import DEADLINE, tree_of, wait_for
 
 MANY = 20_000
 
 
 def run(*command, **kwargs):
     done = subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, check=False, timeout=120, **kwargs
+        [str(word) for word in command], capture_output=True, text=True, check=False, timeout=300, **kwargs
     )
     assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -213,7 +213,7 @@ def test_reading_in_many_processes_gives_every_one_the_same_bytes(version, sourc
         )
         for _ in range(6)
     ]
-    assert {reader.communicate(timeout=60)[0].strip() for reader in readers} == {want}
+    assert {reader.communicate(timeout=DEADLINE)[0].strip() for reader in readers} == {want}
 
 
 PUBLISH_MANY = """
