@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import select
 import signal
 import stat
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from artfs.app import unmount
 from artfs.app.client import mount_points
-from tests.harness import Artfs, as_user, wait_for
+from tests.harness import DEADLINE, Artfs, as_user, wait_for
 
 
 def is_mounted(path):
@@ -27,9 +28,8 @@ def test_a_signal_unmounts_cleanly(fresh, number):
     pid = fresh.pid()
     process = os.pidfd_open(pid)
     os.kill(pid, number)
-    import select
-
-    assert select.select([process], [], [], 30)[0]
+    assert select.select([process], [], [], DEADLINE)[0]
+    os.close(process)
     assert not is_mounted(fresh.mountpoint)
     assert os.listdir(fresh.mountpoint) == []
     assert list((fresh.root / "runtime").iterdir()) == []
@@ -48,7 +48,7 @@ def test_a_mount_that_is_busy_for_a_moment_is_unmounted_all_the_same(fresh, monk
 
     monkeypatch.setattr(unmount, "_umount", umount)
     unmount.unmount(str(fresh.mountpoint))
-    assert tries == [False, True]
+    assert (tries[0], tries[-1]) == (False, True)
 
 
 def test_a_busy_mount_says_who_uses_it_and_force_always_works(fresh):
@@ -66,15 +66,16 @@ def test_a_busy_mount_says_who_uses_it_and_force_always_works(fresh):
 
 def test_force_ends_a_mount_whose_process_does_not_answer(fresh):
     fresh.mount()
-    pid = fresh.pid()
-    os.kill(pid, signal.SIGSTOP)
+    process = os.pidfd_open(fresh.pid())
+    signal.pidfd_send_signal(process, signal.SIGSTOP)
     reader = subprocess.Popen(["ls", fresh.mountpoint], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     wait_for(lambda: "request_wait" in Path(f"/proc/{reader.pid}/wchan").read_text(), "a hanging ls")
     fresh.umount("--force")
-    assert reader.wait(timeout=30) != 0
+    assert reader.wait(DEADLINE) != 0
     reader.communicate()
     assert not is_mounted(fresh.mountpoint)
-    os.kill(pid, signal.SIGKILL)
+    assert select.select([process], [], [], DEADLINE)[0]
+    os.close(process)
 
 
 def test_a_dead_mount_point_is_repaired_by_mounting(fresh):
@@ -140,7 +141,7 @@ def test_the_foreground_mount_ends_with_the_signal(fresh):
     )
     wait_for(lambda: is_mounted(fresh.mountpoint) and os.listdir(fresh.mountpoint) == ["me"])
     os.kill(fresh.pid(), signal.SIGINT)
-    _, log = process.communicate(timeout=30)
+    _, log = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0
     assert "mounted" in log
     assert not is_mounted(fresh.mountpoint)
@@ -160,7 +161,7 @@ def test_a_version_of_another_process_shows_within_the_ttl(fresh, tmp_path):
     start = time.monotonic()
     wait_for(lambda: (fresh.collection() / "v0/f").exists())
     assert os.readlink(fresh.collection() / "latest") == "v0"
-    assert time.monotonic() - start < 10  # the TTL is 0.2 s; a slow machine is not
+    assert time.monotonic() - start < 30  # the TTL is 0.2 s; a slow machine is not
 
 
 def test_two_mounts_of_one_registry_see_each_other_and_own_their_drafts(fresh, tmp_path):
@@ -235,7 +236,7 @@ assert (draft / "f").stat().st_uid == 65534
 
 def test_of_many_who_mount_at_one_place_at_once_one_does_and_the_others_are_told(fresh):
     processes = [fresh.start("mount", fresh.mountpoint) for _ in range(4)]
-    said = [process.communicate(timeout=60)[1] for process in processes]
+    said = [process.communicate(timeout=DEADLINE)[1] for process in processes]
     assert sorted(process.returncode for process in processes) == [0, 5, 5, 5]
     assert sum("is mounted at" in text for text in said) == 3
     assert [path for path, _ in mount_points()].count(fresh.mountpoint) == 1
