@@ -5,6 +5,7 @@ import contextlib
 import errno
 import json
 import os
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Artfs, tree_of, wait_for
+from artfs.app.client import find_mount, request
+from tests.harness import DEADLINE, Artfs, tree_of, wait_for
 from tests.mount.conftest import within
 from tests.servers.faults import Delay, Fault, FlippedBit, Reset, ShortBody, Status
 from tests.wandb_server.blobs import Memory
@@ -123,7 +125,7 @@ def readable(path):
 
 @pytest.mark.parametrize(
     "fault",
-    [Status(429, retry_after=2), RateLimited(0, 2, refuse=True), RateLimited(0, 2)],
+    [Status(429, retry_after=3), RateLimited(0, 3, refuse=True), RateLimited(0, 3)],
     ids=["retry-after", "429", "remaining"],
 )
 def test_nothing_is_asked_until_the_server_wants_it(mounted, server, fault):
@@ -137,8 +139,9 @@ def test_nothing_is_asked_until_the_server_wants_it(mounted, server, fault):
     (mounted.collection() / "v0/19.bin").read_bytes()
     times = [one.at for one in server.requests(path="/graphql") if one.at >= began]
     first = server.requests(operation="FileUrls")[0].at
-    assert len([at for at in times if first + 0.3 < at < first + 1.9]) == 0
-    assert len([at for at in times if at >= first + 1.9]) >= 1
+    # What was asked at the same time had not been told yet.
+    assert len([at for at in times if first + 1.2 < at < first + 2.9]) == 0
+    assert len([at for at in times if at >= first + 2.9]) >= 1
 
 
 # Gone ---------------------------------------------------------------------------------------------------------------
@@ -151,14 +154,14 @@ def test_a_server_that_is_gone_costs_only_what_is_not_here(mounted, server):
     server.stop()
     began = time.monotonic()
     assert failure((version / "01.bin").read_bytes) == errno.EIO
-    assert time.monotonic() - began < 70
-    within(os.listdir, version, seconds=15)  # who asks first finds out
+    assert time.monotonic() - began < 85
+    within(os.listdir, version)  # who asks first finds out
     for _ in range(5):
         began = time.monotonic()
         assert sorted(os.listdir(version)) == sorted(FILES)
         assert "v0" in os.listdir(mounted.collection())
         assert (version / "00.bin").read_bytes() == FILES["00.bin"]
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5  # to ask a server that is gone takes longer
     server.start()
     wait_for(lambda: readable(version / "01.bin") == FILES["01.bin"])
     assert tree_of(version) == FILES
@@ -196,7 +199,7 @@ def test_a_file_that_is_shorter_than_the_manifest_says_is_an_error_and_right_lat
     artifact = server.artifact("me/demo/data:v0")
     server.replace_bytes(artifact, "04.bin", FILES["04.bin"][:-1])
     assert failure((version / "04.bin").read_bytes) in {errno.EIO, errno.ESTALE}
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30  # it is not tried until the time is over
     assert (version / "05.bin").read_bytes() == FILES["05.bin"]
     server.replace_bytes(artifact, "04.bin", FILES["04.bin"])
     wait_for(lambda: readable(version / "04.bin") == FILES["04.bin"])
@@ -211,12 +214,34 @@ def test_many_readers_of_one_file_are_one_question_and_one_request(mounted, serv
     assert server.count("GET") == 1
 
 
+@dataclass(frozen=True)
+class Held(Fault):
+    """The reply comes when the test says so."""
+
+    until: threading.Event
+
+    def change(self, reply):
+        self.until.wait(DEADLINE)
+
+
+def reading(live):
+    """Return how many requests of the kernel a mount has not answered."""
+    counters, _ = request(live.socket, {"op": "stats"})
+    return counters["progress"]["kernel"]["in_flight"]
+
+
 def test_many_readers_of_files_are_few_questions(mounted, server):
     server.inject(Delay(0.3), None, operation="FileUrls")
+    answered = threading.Event()
+    server.inject(Held(answered), operation="FileUrls")
+    live = find_mount(str(mounted.mountpoint))
     with ThreadPoolExecutor(20) as pool:
-        assert list(pool.map(lambda name: (mounted.collection() / "v0" / name).read_bytes(), FILES)) == list(
-            FILES.values()
-        )
+        reads = pool.map(lambda name: (mounted.collection() / "v0" / name).read_bytes(), FILES)
+        try:
+            wait_for(lambda: reading(live) == len(FILES), "all readers")
+        finally:
+            answered.set()
+        assert list(reads) == list(FILES.values())
     assert server.count(operation="FileUrls") <= 4
     assert server.count("GET") == 20
 
@@ -312,10 +337,10 @@ def test_no_secret_is_in_a_log_or_an_error(hasty, mounted, server, tmp_path):
         mounted.environment["ARTFS_CACHE_DIR"] = str(tmp_path / f"cache-{number}")
         with server.injected(fault, None):
             done = mounted.start("get", "me/demo/data:v0", tmp_path / f"out-{number}", "--json")
-            said += "".join(done.communicate(timeout=120))
+            said += "".join(done.communicate(timeout=300))
         with server.injected(fault, None, path="/wandb_artifacts/"):
             done = mounted.start("get", "me/demo/data:v0", tmp_path / f"out2-{number}")
-            said += "".join(done.communicate(timeout=120))
+            said += "".join(done.communicate(timeout=300))
     assert said
     check_secrets(mounted, said)
     for path in (mounted.root / "state").rglob("*"):
