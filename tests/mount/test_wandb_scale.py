@@ -22,7 +22,7 @@ def fresh(tmp_path, server):
     found = Artfs(tmp_path)
     del found.environment["ARTFS_ENTITY"]
     found.environment |= server.environment(tmp_path / "home")
-    found.environment |= {"ARTFS_REGISTRY": server.url, "ARTFS_METADATA_TTL": "60"}
+    found.environment |= {"ARTFS_REGISTRY": server.url, "ARTFS_METADATA_TTL": "3600"}
     yield found
     found.close()
     assert not found.unexpected_log()
@@ -36,7 +36,7 @@ def resident(artfs):
 
 def ls(path, *options):
     done = subprocess.run(
-        ["ls", "--color=always", *options, path], capture_output=True, text=True, timeout=120, check=True
+        ["ls", "--color=always", *options, path], capture_output=True, text=True, timeout=600, check=True
     )
     return done.stdout.splitlines()
 
