@@ -21,7 +21,7 @@ import urllib.parse
 from collections.abc import Iterator
 
 from tests.servers.faults import CutError, Fault, IgnoredRange, Pause, Reply, Request, ResetError, Status
-from tests.servers.process import HOST
+from tests.servers.process import HOST, free_ports
 
 PIECE = 256 * 1024
 CLOSE_DEADLINE = 120.0  # seconds until the connections of a closed proxy must have ended
@@ -65,7 +65,7 @@ class FaultProxy:
         self._requests: list[Request] = []
         self._injections: list[Injection] = []
         self._errors: list[BaseException] = []
-        self._server = _Listener((HOST, 0), self)
+        self._server = _Listener((HOST, *free_ports(1)), self)
         self.url = f"http://{HOST}:{self._server.server_address[1]}"
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="fault-proxy", daemon=True

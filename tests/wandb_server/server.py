@@ -18,6 +18,7 @@ import logging
 import secrets
 from pathlib import Path
 
+from tests.servers.process import free_ports
 from tests.wandb_server import graphql, routes
 from tests.wandb_server.faults import FaultList
 from tests.wandb_server.http import Incoming, Listener
@@ -55,7 +56,7 @@ class WandbServer(FaultList, Making):
         self._errors: list[BaseException] = []
         self._homes = itertools.count(1)
         self._listeners: list[Listener] = []
-        self._ports = [0, 0]
+        self._ports: list[int] = []
         self._in_flight = 0
         self.peak_in_flight = 0  # how many requests were answered at the same time, at most
         self.url = ""
@@ -63,9 +64,9 @@ class WandbServer(FaultList, Making):
     def start(self):
         """Listen. After ``stop``: again, on the same ports and with the same state."""
         assert not self._listeners, "the server runs already"
-        for at, name in enumerate(("api", "storage")):
-            self._listeners.append(Listener(name, self, self._ports[at]))
-        self._ports = [listener.server_address[1] for listener in self._listeners]
+        self._ports = self._ports or free_ports(2)
+        for name, port in zip(("api", "storage"), self._ports, strict=True):
+            self._listeners.append(Listener(name, self, port))
         self.url, self.signer.base = (listener.url for listener in self._listeners)
         return self
 
