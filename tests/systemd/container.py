@@ -132,7 +132,7 @@ class Container:
         done = subprocess.run(
             ["nsenter", "-t", str(self.init), "-m", "-p", "-u", "-i", "-n", "-C", "-r", "-w", *become, "sh", "-c", command],
             env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", "HOME": home, "LC_ALL": "C.UTF-8", "SYSTEMD_PAGER": ""},
-            capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, **kwargs,
+            capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300, **kwargs,
         )  # fmt: skip
         assert code is None or done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
