@@ -19,7 +19,7 @@ from tests.servers.fault_proxy import FaultProxy
 from tests.wandb_server.fixtures import wandb_server  # noqa: F401 - a fixture
 
 BLOCK = 1 << 20
-AT_ONCE = 2.0  # seconds, on a slow machine: a time-out or a second attempt takes longer
+AT_ONCE = 15.0  # seconds, on a slow machine: what is tried again until the time is over takes longer
 
 
 @contextlib.contextmanager
@@ -50,7 +50,10 @@ def black_hole(*urls):
 def other_sockets(pid):
     """Return the sockets that a process has open, but for those of this machine alone."""
     local = {line.split()[6] for line in Path("/proc/net/unix").read_text().splitlines()[1:]}
-    links = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir() if os.path.lexists(path)]
+    links = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+            links.append(os.readlink(path))
     return [link for link in links if link.startswith("socket:") and link[8:-1] not in local]
 
 
@@ -97,7 +100,7 @@ def test_a_pinned_version_is_read_after_a_restart_without_registry_store_and_net
         version = mount.collection("partly") / "v0"
         assert within((version / "here").read_bytes) == b"here"
         assert within((version / "away").stat).st_size == 3 * BLOCK
-        assert time.monotonic() - began < 5 * AT_ONCE
+        assert time.monotonic() - began < 2 * AT_ONCE
         with (version / "away").open("rb") as away:
             fails_at_once(os.pread, away.fileno(), 10, 2 * BLOCK)
         fails_at_once(os.listdir, mount.collection("other"))

@@ -109,7 +109,7 @@ class File:
     def is_right(self):
         assert within(self.read) == self.data
 
-    def fails(self, number, seconds=20):
+    def fails(self, number, seconds=45):
         with pytest.raises(OSError) as caught:
             within(self.read, seconds=seconds)
         assert caught.value.errno == number, caught.value
