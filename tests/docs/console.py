@@ -34,7 +34,7 @@ _PIECE = re.compile(
 _MARK = "\x1e"  # between what one command prints and what the next one does
 _PRELUDE = """
 appears() {  # wait until a path is there; a listing makes the kernel forget that it was not
-    local end=$((SECONDS + 30))
+    local end=$((SECONDS + 90))
     until ls "$(dirname "$1")" >/dev/null 2>&1 && [ -e "$1" ]; do
         [ $SECONDS -lt $end ] || { echo "$1 does not appear"; return 1; }
         sleep 0.02
@@ -114,7 +114,7 @@ def matches(shown, printed):
     return re.fullmatch("".join(pattern), printed + "\n" * (printed != "")) is not None
 
 
-def run(document, home, environment, names=None, timeout=300):
+def run(document, home, environment, names=None, timeout=1800):
     """Run the steps of a document; return what is not as it says, in words. Mounts that it leaves are the caller's to end.
 
     ``names`` are other words of the document with what stands for them, as the home directory does for `HOME`.

@@ -26,7 +26,7 @@ def alice(tmp_path):
     yield home
     for mountpoint, _ in mount_points():
         if mountpoint.is_relative_to(home):
-            subprocess.run(["artfs", "umount", "--force", mountpoint], env=environment(home), check=True, timeout=60)
+            subprocess.run(["artfs", "umount", "--force", mountpoint], env=environment(home), check=True, timeout=300)
 
 
 @pytest.mark.parametrize("document", WITH_EXAMPLES, ids=name_of)

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from artfs.api import session
-from tests.harness import Artfs
+from tests.harness import DEADLINE, Artfs
 from tests.mount.conftest import NOBODY, as_root, fresh, open_path, remote, require_fuse
 
 __all__ = ["as_root", "fresh", "open_path", "remote"]
@@ -88,5 +88,5 @@ def as_other(command, uid=NOBODY, **kwargs):
     """Run a command as another user, without any capability."""
     user = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
     return subprocess.run(
-        [*user, *map(str, command)], capture_output=True, text=True, check=False, timeout=60, **kwargs
+        [*user, *map(str, command)], capture_output=True, text=True, check=False, timeout=DEADLINE, **kwargs
     )

@@ -12,7 +12,7 @@ import pytest
 import artfs
 from artfs.errors import InvalidInputError
 from tests.cli.conftest import run_all
-from tests.harness import Artfs
+from tests.harness import DEADLINE, Artfs
 from tests.mount.conftest import within
 from tests.safety.conftest import as_program, manifest_of, md5, plant
 
@@ -165,7 +165,7 @@ def test_a_file_of_100_tb_is_listed_and_measured_at_once(huge):
     lines = [["du", "demo/data:v0"], ["ls", "-l", "demo/data:v0"], ["diff", "demo/data:v0", "demo/data:v0"]]
     for code, _, err in run_all(huge, lines):
         assert (code, err) == (0, "")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     assert huge.server.sent == 0
 
 
@@ -179,7 +179,7 @@ def test_a_page_of_a_file_of_100_tb_is_mapped(huge, offset):
         str(file),
         str(offset),
     ]  # a page fault here would hold the server's interpreter, too
-    done = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, check=True, timeout=DEADLINE)
     assert done.stdout == b"%020d" % (offset // BLOCK)
     descriptor = os.open(file, os.O_RDONLY)
     assert within(os.pread, descriptor, 100, HUGE) == b""

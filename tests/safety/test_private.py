@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import run_all
-from tests.harness import Artfs, as_user, wait_for
+from tests.harness import DEADLINE, Artfs, as_user, wait_for
 from tests.mount.conftest import NOBODY
 
 SESSION = """
@@ -141,14 +141,14 @@ def test_the_control_socket_answers_nobody_else_and_says_who_was_refused(as_root
         assert stat.S_IMODE(control.stat().st_mode) == 0o600
         assert stat.S_IMODE(control.parent.stat().st_mode) == 0o700
         ask = (
-            "import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(20); s.connect(sys.argv[1])\n"
+            "import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(60); s.connect(sys.argv[1])\n"
             'try:\n s.sendall(b\'{"op": "status"}\\n\')\n print(len(s.recv(9)))\n'
             "except (BrokenPipeError, ConnectionResetError): print(0)"
         )
 
         def answer():
             command = [*as_user(NOBODY), sys.executable, "-c", ask, control]
-            return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+            return subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE)
 
         assert "PermissionError" in answer().stderr
         control.parent.chmod(0o755)  # should its user open everything, who asks still counts

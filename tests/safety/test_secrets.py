@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import run_all
-from tests.harness import ALONE
+from tests.harness import ALONE, DEADLINE
 from tests.mount.conftest import within
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.faults import Status
@@ -66,7 +66,7 @@ def short_name(control):
 def ask(control, request):
     """Return all that the control socket answers to a request."""
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(30)
+        client.settimeout(DEADLINE)
         with short_name(control) as place:  # its name may be longer than an address
             client.connect(place)
         client.sendall(request + b"\n")
