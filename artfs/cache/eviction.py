@@ -22,7 +22,7 @@ from artfs.cache.datafiles import valid_content
 from artfs.cache.ledger import is_full
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
     from artfs.cache.datafiles import Content, DataFile
@@ -84,41 +84,60 @@ class Evictor:
         if cost > self._room.max_bytes:
             return False
         with self._lock:
-            self._room.refresh(now=True)
+            self._look()
             if self._room.reserve(cost, on_disk=on_disk):
                 return True
-            while freed := self.evict(self._room.shortage(cost)):
+            freed: int | None = 1
+            while freed:
+                freed = self.evict(lambda: self.shortage(cost))
+                if freed is None:
+                    return False
                 if self._room.reserve(cost, on_disk=on_disk):  # else others were faster
                     return True
-        if freed is None:
-            return False
         if self._room.used + cost > self._room.max_bytes:
             raise OSError(errno.ENOBUFS, "its size limit is reached, and nothing may be evicted")
         raise OSError(errno.ENOSPC, "as much of the disk is free as is to be kept free")
 
-    def evict(self, need: int) -> int | None:
-        """Evict at least ``need`` bytes, if there are so many; return how many. None if another process is evicting."""
+    def evict(self, needed: Callable[[], int]) -> int | None:
+        """Evict as many bytes as are needed, or more, if there are so many; return how many. None if another process is evicting.
+
+        ``needed`` is asked when nobody else evicts: others may have made the room meanwhile, and it must not be made twice.
+        """
         with self._lock, self._world.alone() as alone:
             if not alone:
                 return None
-            try:
-                freed = self._evict(need)
-            except sqlite3.Error as error:
-                if not is_full(error):
-                    raise
-                freed = self._unlink_coldest(max(need, _EMERGENCY))
-                if not freed:
-                    raise
-            self._room.settle(0, self._world.ledger.totals.bytes)
-            self._room.refresh(now=True)
-            return freed
+            need = needed()
+            return self._free(need) if need else 0
+
+    def shortage(self, cost: int = 0) -> int:
+        """Return how many bytes the limits ask to evict before ``cost`` more come in, by all that is recorded now."""
+        self.record()
+        self._look()
+        return self._room.shortage(cost)
+
+    def _free(self, need: int) -> int:
+        try:
+            freed = self._evict(need)
+        except sqlite3.Error as error:
+            if not is_full(error):
+                raise
+            freed = self._unlink_coldest(max(need, _EMERGENCY))
+            if not freed:
+                raise
+        self._look()
+        return freed
+
+    def _look(self) -> None:
+        """See what others have recorded and evicted, and how much of the disk is free."""
+        self._room.settle(0, self._world.ledger.totals.bytes)
+        self._room.refresh(now=True)
 
     def record(self, *, touches: bool = False) -> list[Content]:
         """Record what there is (see `Recorder.record`), evicting if the disk has no room for the ledger to grow."""
         try:
             return self._recorder.record(touches=touches)
         except sqlite3.Error as error:
-            if not is_full(error) or not self.evict(1):
+            if not is_full(error) or not self.evict(lambda: 1):
                 raise
         return self._recorder.record(touches=touches)
 

@@ -69,8 +69,11 @@ class Keeper:
             raise FileNotFoundError("the directory of the block cache is gone")
         self._shelf.used(self.evictor.record())
         self.room.refresh()
-        need = self.room.shortage()
-        if need and time.monotonic() >= self._futile_until and not self.evictor.evict(need):
+        if self.room.shortage() and time.monotonic() >= self._futile_until:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        if not self.evictor.evict(self.evictor.shortage) and self.room.shortage():
             self._futile_until = time.monotonic() + _FUTILE_SECONDS  # all is pinned, or another process is at it
 
     def _tidy(self) -> None:

@@ -109,7 +109,7 @@ def _fill(keeper: Keeper, file: DataFile, block: Bytes) -> None:
         if error.errno not in _FULL:
             raise
         # The disk is fuller than it told, or the limits allow all of it.
-        keeper.evictor.evict(keeper.room.shortage(2 * BLOCK_SIZE) or 2 * BLOCK_SIZE)
+        keeper.evictor.evict(lambda: keeper.room.shortage(2 * BLOCK_SIZE) or 2 * BLOCK_SIZE)
         file.write(offset, block.data)
 
 

@@ -76,7 +76,7 @@ class Upkeep:
         opened the cache: it keeps to the limits by itself, too.
         """
         with self._keeper() as keeper:
-            while (need := self._excess(keeper, size)) and self._evict(keeper, need):
+            while self._evict(keeper, lambda: self._excess(keeper, size)):
                 pass
             return keeper.evictor.evicted_bytes
 
@@ -96,7 +96,7 @@ class Upkeep:
         with self._keeper() as keeper:
             keeper.flush()
             freed = 0
-            while gone := self._evict(keeper, _ALL):
+            while gone := self._evict(keeper, lambda: _ALL):
                 freed += gone
             if pinned:
                 freed += sum(self._drop(keeper, kept) for kept in keeper.world.ledger.kept() if kept.pinned)
@@ -113,9 +113,9 @@ class Upkeep:
         return kept.bytes
 
     @staticmethod
-    def _evict(keeper: Keeper, need: int) -> int:
+    def _evict(keeper: Keeper, needed: Callable[[], int]) -> int:
         give_up = time.monotonic() + _OTHERS_SECONDS
-        while (freed := keeper.evictor.evict(need)) is None:
+        while (freed := keeper.evictor.evict(needed)) is None:
             if time.monotonic() > give_up:
                 raise BusyError("another process is evicting from the block cache", hint="try again later")
             time.sleep(0.05)

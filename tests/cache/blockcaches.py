@@ -99,7 +99,7 @@ def evict(cache, need=1 << 60):
     """Evict at least so many bytes, at once, as the thread of the cache does; return how many."""
     keeper = keeper_of(cache)
     try:
-        return keeper.evictor.evict(need)
+        return keeper.evictor.evict(lambda: need)
     except (OSError, sqlite3.Error) as error:
         cache._shelf.failed(keeper, error, writing=True)
 

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import threading
 
 import pytest
 
@@ -336,3 +337,31 @@ def test_what_is_written_while_the_disk_is_asked_counts(tmp_path, monkeypatch):
     room.refresh(now=True)
     assert not room.reserve(free_bytes[0] - 12287)
     assert room.reserve(free_bytes[0] - 12288)
+
+
+def test_room_that_others_have_made_meanwhile_is_not_made_again(tmp_path, monkeypatch):
+    seen, go = threading.Event(), threading.Event()
+    shortage = Room.shortage
+
+    def looked(room, cost=0):
+        found = shortage(room, cost)
+        if found and threading.current_thread().name == "artfs-cache" and not seen.is_set():
+            seen.set()
+            assert go.wait(60)
+        return found
+
+    with opened(tmp_path) as cache:
+        fill(cache, *(numbered(number) for number in range(6)))
+    monkeypatch.setattr(Room, "shortage", looked)
+    with opened(tmp_path, max_bytes=3 * MIB) as cache:
+        thread = threading.Thread(
+            target=cache.file(*SMALL).write, args=(0, block_of(SMALL, 0)), kwargs={"proven": True}
+        )
+        thread.start()
+        assert seen.wait(60)
+        thread.join(60)
+        go.set()
+        cache.flush()
+        keeper_of(cache)._work()
+        assert cache.statistics().bytes > MIB
+        assert hits(cache, numbered(5)) == [0]

@@ -205,7 +205,7 @@ async def test_what_is_here_already_is_not_the_first_to_be_evicted_for_what_come
     world.cache.flush()
     await world.warm([old, new])
     world.cache.flush()
-    world.cache._shelf.keeper.evictor.evict(1)
+    world.cache._shelf.keeper.evictor.evict(lambda: 1)
     assert [world.survey([entry]).to_fetch > 0 for entry in (old, other, new)] == [False, True, False]
 
 
