@@ -30,7 +30,7 @@ def patient(monkeypatch):
     monkeypatch.setattr(sqlite, "PATIENCE", 60.0)
     monkeypatch.setattr(registry_file, "BUSY_TIMEOUT", 120.0)
     monkeypatch.setattr(ledger, "_BUSY_SECONDS", 120.0)
-    monkeypatch.setattr(memory, "connect", lambda path, **settings: connect(path, **{**settings, "timeout": 120}))
+    monkeypatch.setattr(memory, "_BUSY_SECONDS", 120.0)
 
 
 @contextlib.contextmanager

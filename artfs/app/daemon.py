@@ -66,7 +66,8 @@ log = logging.getLogger("artfs")
 
 _STATVFS_AGE = 5.0  # seconds
 _ORPHANS_INTERVAL = 10.0  # seconds between looks for commits whose process has died
-_LAST_USES_WAIT = 3.0  # seconds that the end of a mount waits for the registry to take the uses of versions
+_LAST_USES_WAIT = 15.0  # seconds that the end of a mount waits for the registry to take the uses of versions
+_AWAY_WAIT = 3.0  # the same while the registry is away
 
 
 class _DiskSpace:
@@ -232,7 +233,7 @@ async def run(
                 log.info("unmounted %s", mountpoint)
                 kernel.stop()
                 await commits.end()
-                lost = await lineage.flush(_LAST_USES_WAIT)
+                lost = await lineage.flush(_AWAY_WAIT if lineage.away else _LAST_USES_WAIT)
                 if lost:
                     log.warning(
                         "%d uses of versions by runs are not recorded: %s", lost, lineage.away or "no time left"

@@ -114,7 +114,7 @@ def showing(snapshot: Callable[[], Mapping[str, Any]], after: float = 0.0) -> It
     done = threading.Event()
 
     def show() -> None:
-        if done.wait(after):
+        if after and done.wait(after):
             return
         with Bar() as shown:
             while not done.wait(_INTERVAL):

@@ -57,11 +57,13 @@ def unmount(path: str, *, force: bool = False) -> None:
 def _umount_when_free(mountpoint: Path) -> bool:
     """Unmount; False if the mount stays busy. A process that asks for a name at that moment makes it busy, too, but not for long."""
     until = time.monotonic() + _MOMENT
-    while not _umount(mountpoint, lazily=False):
-        if time.monotonic() > until:
+    while True:
+        last = time.monotonic() > until  # asked before the try: this program may have been held up itself
+        if _umount(mountpoint, lazily=False):
+            return True
+        if last:
             return False
         time.sleep(_MOMENT / 20)
-    return True
 
 
 def detach(mountpoint: Path) -> None:

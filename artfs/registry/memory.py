@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FORMAT = 1
+_BUSY_SECONDS = 5.0
 
 
 class Memory:
@@ -77,7 +78,7 @@ class Memory:
 
     def _open(self) -> Connection:
         make_private(self._path.parent)
-        database = connect(self._path, timeout=5, isolation_level=None, check_same_thread=False)
+        database = connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         self._path.chmod(0o600)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = OFF")  # it is only a memory
