@@ -143,12 +143,13 @@ class CacheFile:
 
     def _read(self, number: int, offset: int, size: int, *, only_proven: bool) -> bytes | None:
         for attempt in range(_ATTEMPTS):
+            known = self._known.state
             state = self._state()
             if state is None:
                 return None
             block = self._known.block(state, number)
             if block.checksum is None:
-                if attempt or not self._written_by_others(state, number):
+                if attempt or state is not known or not self._written_by_others(state, number):
                     return None
                 continue
             if only_proven and not block.proven:

@@ -11,6 +11,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from artfs.content.threads import start
+
 if TYPE_CHECKING:
     from artfs.cache.cachefile import CacheFile
     from artfs.storage.port import Buffer
@@ -55,7 +57,7 @@ class WriteBehind:
                 self._changed.notify_all()
             if not self._running:
                 self._running = True
-                threading.Thread(target=self._write, name="artfs-write-behind", daemon=True).start()
+                start(self._write)
 
     def drain(self) -> None:
         """Wait until everything that was put before is written."""

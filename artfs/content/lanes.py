@@ -23,8 +23,8 @@ MAX_LANES = 8
 class Lane:
     """Threads and a budget. Used on the event loop."""
 
-    def __init__(self, threads: int, name: str) -> None:
-        self.workers = Workers(threads, name)
+    def __init__(self, threads: int) -> None:
+        self.workers = Workers(threads)
         self.budget = Budget(IN_FLIGHT)
 
 
@@ -32,7 +32,7 @@ class Lanes:
     """The lanes of one mount."""
 
     def __init__(self) -> None:
-        self.disk = Lane(MAX_DISK_READS, "artfs-disk")
+        self.disk = Lane(MAX_DISK_READS)
         self._services: dict[str, Lane] = {}
 
     @property
@@ -45,7 +45,7 @@ class Lanes:
         lane = self._services.get(service)
         if lane is None:
             key = service if len(self._services) < MAX_LANES else ""
-            lane = self._services.get(key) or Lane(MAX_FETCHES, "artfs-fetch")
+            lane = self._services.get(key) or Lane(MAX_FETCHES)
             self._services[key] = lane
         return lane
 

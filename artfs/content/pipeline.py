@@ -20,7 +20,7 @@ from artfs.content.fetch import Fetch
 from artfs.content.lanes import Lanes
 from artfs.content.packs import place_of
 from artfs.content.proof import block_count, block_length, content_key
-from artfs.content.readahead import ReadAhead
+from artfs.content.readahead import GRAIN, ReadAhead
 from artfs.errors import ArtfsError, IntegrityError, NotFoundError, UnreachableError
 from artfs.model.entry import BLOCK_SIZE
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RUN = 8
-"""The most blocks of one request."""
+RUN = GRAIN
+"""The most blocks of one request, which ends at a multiple of it."""
 
 _DISK_RUN = 2  # the same on this machine, where a sequential reader is to have all cores verify
 LOCAL_WINDOW = 16
@@ -285,7 +285,7 @@ class Pipeline:
     def _start(self, entry: Entry, first: int, last: int, *, urgent: bool) -> Fetch:
         """Begin to fetch a block together with its neighbours up to ``last`` that are wanted and come from the same place."""
         here = self._reader.is_here(entry, first)
-        end, most = first, first + (_DISK_RUN if here else RUN) - 1
+        end, most = first, first + _DISK_RUN - 1 if here else first - first % RUN + RUN - 1
         while (
             end < min(last, most) and self._is_wanted(entry, end + 1) and self._reader.is_here(entry, end + 1) == here
         ):

@@ -19,7 +19,11 @@ FIRST_WINDOW = 2
 """Blocks ahead of a reader that has begun a file, or has gone on once."""
 
 GRAIN = 8
-"""Blocks that have to be missing in a large window before it is filled up: requests of one block each are slow."""
+"""Blocks that have to be missing in a large window before it is filled up: requests of one block each are slow.
+
+Large windows end at multiples of it, where stores that keep objects in parts begin a part: what a request touches only in part they
+often read whole.
+"""
 
 MAX_CURSORS = 8
 SLACK = 2
@@ -69,8 +73,8 @@ class ReadAhead:
         if cursor.window - (cursor.ahead - cursor.next) < min(GRAIN, cursor.window // 2):
             return range(0)  # there is enough on its way: the next request is to be a big one
         end = min(cursor.next + cursor.window, total)
-        if end < total and end - start > GRAIN:
-            end -= (end - start) % GRAIN
+        if end < total and end - end % GRAIN > start:
+            end -= end % GRAIN
         cursor.ahead = max(cursor.ahead, end)
         return range(start, end)
 

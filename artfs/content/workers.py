@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import trio
 
+from artfs.content.threads import start
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -25,9 +27,8 @@ Done: TypeAlias = "Callable[[Any, Exception | None], None]"
 class Workers:
     """At most ``count`` threads, started as they are needed. All methods are for the thread of the loop that made it."""
 
-    def __init__(self, count: int, name: str) -> None:
+    def __init__(self, count: int) -> None:
         self._count = count
-        self._name = name
         self._token = trio.lowlevel.current_trio_token()
         self._jobs: SimpleQueue[tuple[Callable[[], Any], Done] | None] = SimpleQueue()
         self._threads = 0
@@ -40,7 +41,7 @@ class Workers:
         self._unfinished += 1
         if self._threads < min(self._unfinished, self._count):
             self._threads += 1
-            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+            start(self._work)
         self._jobs.put((job, done))
 
     async def run(self, job: Callable[[], T]) -> T:

@@ -1,18 +1,20 @@
 """Worker threads: every job is done once, its outcome comes back on the loop, and the loop never waits."""
 
 import threading
+from pathlib import Path
 
 import pytest
 import trio
 
 from artfs.content.workers import Workers
+from tests.harness import wait_for
 
 PATIENCE = 120.0
 
 
 @pytest.fixture
 async def workers():
-    workers = Workers(3, "test-worker")
+    workers = Workers(3)
     yield workers
     workers.close()
 
@@ -82,11 +84,11 @@ def test_a_job_that_outlives_the_loop_harms_nothing():
     gate, threads = threading.Event(), set()
 
     def job():
-        threads.add(threading.current_thread())
+        threads.add(threading.get_native_id())
         gate.wait(PATIENCE)
 
     async def main():
-        workers = Workers(1, "test-worker")
+        workers = Workers(1)
         workers.submit(job, lambda *_: None)
         while not threads:
             await trio.sleep(0)
@@ -94,6 +96,4 @@ def test_a_job_that_outlives_the_loop_harms_nothing():
 
     trio.run(main)
     gate.set()
-    for thread in threads:
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
+    wait_for(lambda: not any(Path(f"/proc/self/task/{thread}").exists() for thread in threads), "the end of the thread")
