@@ -14,7 +14,7 @@ demo: setup ## Run the main job on a temporary mount, showing each command and i
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" scripts/demo.sh
 
 test: setup ## Run the tests, with real mounts
-	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile
+	$(PYTHON) -m pytest --numprocesses 3 --dist loadfile # more than cores: many tests wait for another process
 
 test-heavy: setup ## Run the tests of the largest sizes (ten minutes, 6 GB of disk)
 	$(PYTHON) -m pytest -m heavy -s

@@ -1,5 +1,6 @@
 """What the whole suite has: the order of its files, the servers, and that a warning in the log that a test did not expect fails it."""
 
+import gc
 import logging
 import os
 import signal
@@ -38,6 +39,12 @@ def pytest_collection_modifyitems(config, items):
     ranks = {ROOT / name: rank for rank, name in enumerate(SLOW)}
     counts = Counter(item.path for item in items)
     items.sort(key=lambda item: (ranks.get(item.path, len(SLOW)), -counts[item.path]))
+
+
+def pytest_collection_finish():
+    """Let the garbage collector look at what the tests make, and not each time at ten thousand tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

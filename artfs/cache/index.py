@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from artfs.cache.compile import FORMAT, checksum, compile_index
 from artfs.errors import IntegrityError, NotFoundError
 from artfs.model.diff import Line, digest_text, line_of
+from artfs.model.digest import Algorithm, Digest
 from artfs.model.entry import Entry, parse_algorithm
 from artfs.model.paths import EntryPath, join
 from artfs.private import check_owner
-from artfs.sqlite import connect
+from artfs.sqlite import connect, no_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator
     from pathlib import Path
 
-    from artfs.model.digest import Digest
     from artfs.sqlite import Connection
 
 _NODE = "SELECT number, parent, name, is_dir, size, executable FROM nodes "
@@ -36,6 +36,8 @@ _HOT_ENTRIES = 1 << 12
 _OPEN_INDEXES = 64
 _PAGE_CACHE_KIB = 8192
 _CHECKSUM_SIZE = 32  # bytes
+_SMALL = 256 << 10 if hasattr(sqlite3.Connection, "deserialize") else 0
+"""Bytes up to which an index is kept in memory whole: a lookup in it waits for no disk, whatever the page cache has dropped."""
 
 
 class Node(NamedTuple):
@@ -53,12 +55,12 @@ class Node(NamedTuple):
 
 
 class ManifestIndex:
-    """The tree of one manifest. Methods read local disk, mostly out of its page cache, and never wait for anything else."""
+    """The tree of one manifest. Methods read memory, or local disk, mostly out of its page cache, and never wait for anything else."""
 
     def __init__(self, path: Path, home: str | None = None) -> None:
         self._path = path
         self.home = home
-        self._prove()
+        self._small = self._prove()
         self._database = self._connect()
         totals = cast("list[tuple[int, int, int]]", self._rows("SELECT files, size, root_dirs FROM totals"))
         if not totals:
@@ -68,23 +70,31 @@ class ManifestIndex:
         self.node = functools.lru_cache(maxsize=_HOT_NODES)(self._node)
         self.entry = functools.lru_cache(maxsize=_HOT_ENTRIES)(self._entry)
 
-    def _prove(self) -> None:
-        """Check the whole file once: damage found later, in the middle of a listing, could not be mended for who asked."""
+    def _prove(self) -> bytes | None:
+        """Check the whole file once: damage found later, in the middle of a listing, could not be mended for who asked.
+
+        Return what it holds if it is small.
+        """
         try:
             check_owner(self._path)
             with self._path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size - _CHECKSUM_SIZE
                 found = os.pread(file.fileno(), _CHECKSUM_SIZE, size) if size > 0 else b""
-                proven = size > 0 and checksum(file.fileno(), size) == found
+                small = os.pread(file.fileno(), size, 0) if 0 < size <= _SMALL else None
+                own = checksum(file.fileno(), size) if small is None else Digest.of(small, Algorithm.BLAKE3).raw
         except OSError as error:
             raise IntegrityError(f"index {self._path.name} cannot be read: {error.strerror}") from error
-        if not proven:
+        if size <= 0 or own != found:
             raise IntegrityError(f"index {self._path.name} is damaged")
+        return small
 
     def _connect(self) -> Connection:
+        name = f"{self._path.absolute().as_uri()}?mode=ro&immutable=1" if self._small is None else ":memory:"
         try:
-            uri = f"{self._path.absolute().as_uri()}?mode=ro&immutable=1"
-            database = connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+            database = connect(name, uri=True, check_same_thread=False, isolation_level=None)
+            if self._small is not None:
+                with no_fork():
+                    database.deserialize(self._small)
             database.execute(f"PRAGMA cache_size = -{_PAGE_CACHE_KIB}")
             (version,) = database.execute("PRAGMA user_version").fetchone()
         except sqlite3.Error as error:

@@ -123,6 +123,16 @@ def test_an_index_survives_its_file(tmp_path):
     assert [one.path for one in open_index(tmp_path, data).entries()] == ["a"]
 
 
+def test_a_small_index_needs_its_file_no_more_once_it_is_open(tmp_path):
+    entries = [entry(f"d/{number:03}", number) for number in range(300)]
+    index = open_index(tmp_path, manifest_of(*entries))
+    (file,) = tmp_path.rglob("*.sqlite")
+    file.write_bytes(bytes(file.stat().st_size))
+    assert index.entry(index.find("d/299").number) == entries[299]
+    assert list(index.entries()) == entries
+    assert [line.path for line in index.lines()] == [one.path for one in entries]
+
+
 def test_an_index_is_not_compiled_twice(tmp_path):
     data = manifest_of(entry("a"))
     open_index(tmp_path, data)

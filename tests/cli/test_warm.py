@@ -20,7 +20,6 @@ from tests.harness import ALONE as BY_ITSELF
 from tests.harness import Artfs, wait_for
 from tests.mount.conftest import Remote
 from tests.mount.test_offline_mount import put_all
-from tests.servers.fault_proxy import FaultProxy
 from tests.servers.faults import Fault, Stall
 
 MIB = 1 << 20
@@ -38,12 +37,6 @@ SMALL = 3 * BY_ITSELF + 15006
 SIZE = sum(map(len, DATA.values())) - 6  # a content is counted once
 MANY = {f"{number:02}": os.urandom(BY_ITSELF) for number in range(40)}
 OTHER = {f"{number:02}": os.urandom(MIB) for number in range(12)}
-
-
-@pytest.fixture(scope="module")
-def proxy(s3_server):
-    with FaultProxy(s3_server.url) as proxy:
-        yield proxy
 
 
 @pytest.fixture(scope="module")

@@ -63,12 +63,6 @@ def state_of(pid):
 
 
 @pytest.fixture(scope="module")
-def proxy(s3_server):
-    with FaultProxy(s3_server.url) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
 def mount(tmp_path_factory, s3_server, proxy):
     """A mount whose store is reached through a proxy, and which knows how long its reads take."""
     found = Remote(tmp_path_factory.mktemp("degrade"), s3_server, proxy.url)

@@ -15,7 +15,6 @@ import pytest
 
 from tests.harness import ALONE, wait_for
 from tests.mount.conftest import Call, Remote, within
-from tests.servers.fault_proxy import FaultProxy
 from tests.servers.faults import (
     ChangedETag,
     Fault,
@@ -70,12 +69,6 @@ class Expired(Fault):
     def answer(self, request):
         signed = " ".join(value for name, value in request.headers.items() if name.lower() == "authorization")
         return self.refusal.answer(request) if self.key in signed else None
-
-
-@pytest.fixture(scope="module")
-def proxy(s3_server):
-    with FaultProxy(s3_server.url) as proxy:
-        yield proxy
 
 
 @pytest.fixture(scope="module")

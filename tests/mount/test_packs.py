@@ -17,7 +17,6 @@ from artfs.staging.packing import PACK_SIZE, SMALL
 from tests.cli.here import run_here
 from tests.harness import DEADLINE, Artfs, tree_of, wait_for
 from tests.mount.conftest import Remote, within
-from tests.servers.fault_proxy import FaultProxy
 from tests.servers.faults import Status
 
 BLOCK = 1 << 20
@@ -103,12 +102,6 @@ def ran(artfs, *lines):
 
 def read_all(version, names=FILES):
     return {name: (version / name).read_bytes() for name in names}
-
-
-@pytest.fixture(scope="module")
-def proxy(s3_server):
-    with FaultProxy(s3_server.url) as proxy:
-        yield proxy
 
 
 @pytest.fixture(scope="module")

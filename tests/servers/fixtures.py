@@ -1,7 +1,7 @@
 """The servers as fixtures. They start when a test first asks for them and serve the whole session: a test makes its own
 bucket or database. Import them in one conftest only: what is imported twice is started twice.
 
-The proxies belong to a test, as what they do to requests and what they have counted is a test's own.
+The proxies belong to a test, or to a file of them: what they do to requests and what they have counted is theirs alone.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from tests.servers.nginx import Nginx
 from tests.servers.postgres import Postgres
 from tests.servers.seaweed import SeaweedFS
 
-__all__ = ["fault_proxy", "gcs_server", "http_server", "latency_proxy", "postgres_server", "s3_server"]
+__all__ = ["fault_proxy", "gcs_server", "http_server", "latency_proxy", "postgres_server", "proxy", "s3_server"]
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +40,13 @@ def postgres_server(tmp_path_factory):
     """One database server; a test that stops it must start it again."""
     with Postgres(tmp_path_factory.mktemp("postgres")) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def proxy(s3_server):
+    """One proxy before S3 for all tests of a file, which read through it what one of them has made."""
+    with FaultProxy(s3_server.url) as found:
+        yield found
 
 
 @pytest.fixture
