@@ -37,7 +37,8 @@ def lines(done):
 def test_the_first_line_is_since_the_mount_and_the_next_ones_are_of_the_interval(busy):
     assert len((busy.collection() / "v0/f").read_bytes()) == 300_000
     first, second, third = lines(busy.run("stats", busy.mountpoint, "0.1", "3", "--json"))
-    assert first["read_bytes_per_second"] * first["seconds"] >= 299_000
+    rounded = 0.001  # seconds: much of the life of a mount that has just begun
+    assert first["read_bytes_per_second"] * (first["seconds"] + rounded) >= 300_000
     assert first["requests_per_second"] > 0
     assert first["opens_per_second"] > 0
     for line in (second, third):
