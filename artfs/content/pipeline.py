@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
-from cachetools import LRUCache
 
-from artfs.content.fetch import Fetch
+from artfs.content.fetch import Failures, Fetch
 from artfs.content.lanes import Lanes
 from artfs.content.packs import place_of
 from artfs.content.proof import block_count, block_length, content_key
 from artfs.content.readahead import GRAIN, ReadAhead
 from artfs.errors import ArtfsError, IntegrityError, NotFoundError, UnreachableError
-from artfs.model.entry import BLOCK_SIZE
+from artfs.model.entry import BLOCK_SIZE, HEAD_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,8 +28,12 @@ if TYPE_CHECKING:
     from artfs.content.lanes import Lane
     from artfs.content.proof import ContentKey
     from artfs.content.reader import Reader
+    from artfs.model.digest import Digest
     from artfs.model.entry import Entry
     from artfs.storage.port import Buffer
+
+    ReadBlocks: TypeAlias = Callable[[Entry, int, int], list[Buffer] | None]
+    EndOfFetch: TypeAlias = Callable[[Fetch, list[Buffer] | None, Exception | None], None]
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +59,6 @@ def deadline_after(retry_seconds: float) -> float:
     return 1.5 * retry_seconds
 
 
-_LONG, _REMEMBERED = 5.0, 3.0
-"""Seconds: who has waited that long for an error does not wait again when it asks within the other. The kernel asks twice for the
-first page of a read-ahead that fails."""
-
 _ACTIVE = 2.0  # seconds for which a content counts as being read
 
 
@@ -73,11 +71,12 @@ class Pipeline:
         self._lanes = Lanes()
         self._token = trio.lowlevel.current_trio_token()
         self._fetches: dict[tuple[ContentKey, int], Fetch] = {}
+        self._heads: dict[Digest, Fetch] = {}
         self._read_ahead = ReadAhead()
         self._active: dict[ContentKey, float] = {}
         self._completing: dict[ContentKey, trio.Event] = {}
         self._preparing: set[ContentKey] = set()
-        self._failures: LRUCache[tuple[ContentKey, int], tuple[float, Exception]] = LRUCache(1024)
+        self._failures = Failures()
         nursery.start_soon(self._live)
 
     async def _live(self) -> None:
@@ -85,7 +84,7 @@ class Pipeline:
         try:
             await trio.sleep_forever()
         finally:
-            for fetch in self._fetches.values():
+            for fetch in (*self._fetches.values(), *self._heads.values()):
                 fetch.done.set()
             self._lanes.close()
 
@@ -107,6 +106,9 @@ class Pipeline:
         if entry.packed is not None and not self._reader.is_local(entry):
             return await self._read_packed(entry, offset, end - offset)
         first, last = offset // BLOCK_SIZE, (end - 1) // BLOCK_SIZE
+        found = await self._read_head(entry, offset, end) if end <= HEAD_SIZE else None
+        if found is not None:
+            return found
         pieces: list[Buffer] = []
         ahead = entry.size > BLOCK_SIZE
         soon = ahead and first > 0  # nothing is to delay the first byte of a file
@@ -115,7 +117,7 @@ class Pipeline:
             length = min(end - number * BLOCK_SIZE, BLOCK_SIZE) - start
             piece = self._reader.peek(entry, number, start, length)
             if piece is None:
-                self._raise_again(entry, number)
+                self._failures.raise_again(entry, number)
                 if soon:  # before the wait, and after what is waited for
                     if self._is_wanted(entry, number):
                         self._start(entry, number, last, urgent=True)
@@ -130,6 +132,25 @@ class Pipeline:
         elif ahead:
             self._look_ahead(entry, first, last)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _read_head(self, entry: Entry, start: int, end: int) -> Buffer | None:
+        """Return bytes of the head of a remote file, which comes sooner than its first block; None if that is here, or to be waited for."""
+        head = entry.head
+        if head is None or self._reader.is_here(entry, 0):
+            return None
+        found = self._reader.peek_head(entry, start, end)
+        if found is None and self._is_wanted(entry, 0):
+            self._failures.raise_again(entry, 0)
+            fetch = self._heads.get(head)
+            if fetch is None:
+                fetch = self._heads[head] = Fetch(entry, 0, 0)
+                read = partial(self._reader.head, entry)
+                fetch.begin(self._network(entry), HEAD_SIZE, read, self._end_head, urgent=True)
+            await self._wait(fetch, entry)
+            found = None if fetch.blocks == [] else fetch.piece(0, start, end - start)
+        if found is not None:
+            self._token.run_sync_soon(self._go_on, entry)
+        return found
 
     async def _read_packed(self, entry: Entry, offset: int, size: int) -> Buffer:
         """Return bytes of a small file that lies in a pack, whose blocks are fetched as those of any other content."""
@@ -148,7 +169,7 @@ class Pipeline:
             for number, start, length in place.pieces(entry.size):
                 piece = self._reader.peek(place.content, number, start, length)
                 if piece is None:
-                    self._raise_again(place.content, number)
+                    self._failures.raise_again(place.content, number)
                     piece = await self._piece(place.content, number, place.last, start, length, entry)
                 pieces.append(piece)
             data = self._reader.take_out(entry, pieces)
@@ -167,9 +188,9 @@ class Pipeline:
     def prepare(self, entry: Entry) -> None:
         """Get ready to read a remote file that was opened: what proves it comes while the reader makes up its mind.
 
-        The first block of some is proven by the entry alone: then the rest waits until somebody wants more.
+        The head of some is proven by the entry alone: then the rest waits until somebody wants more.
         """
-        if entry.first_block is None:
+        if entry.head is None:
             self._prepare(entry)
 
     def _prepare(self, entry: Entry) -> None:
@@ -257,17 +278,7 @@ class Pipeline:
         if isinstance(fetch.error, IntegrityError) and fetch.first < fetch.last:  # a neighbour may be the damaged one
             fetch = self._fetches.get((content_key(entry), number)) or self._start(entry, number, number, urgent=True)
             await self._wait(fetch, wanted or entry)
-        if fetch.error is not None:
-            raise fetch.error
-        if fetch.blocks is None:
-            raise UnreachableError("the mount is ending")
-        return memoryview(fetch.blocks[number - fetch.first])[start : start + length]
-
-    def _raise_again(self, entry: Entry, number: int) -> None:
-        """Raise the error that somebody has just waited long for."""
-        at, error = self._failures.get((content_key(entry), number), (-math.inf, None))
-        if error is not None and trio.current_time() - at < _REMEMBERED:
-            raise error
+        return fetch.piece(number, start, length)
 
     def _network(self, entry: Entry) -> Lane:
         return self._lanes.of(self._reader.service(entry))
@@ -296,30 +307,16 @@ class Pipeline:
         if here and not self._reader.is_local(entry):
             self._ask(fetch, self._lanes.disk, self._reader.cached_blocks, self._read_cached, urgent=urgent)
         else:
-            if end > 0 and not here:
+            if not here:
                 self._prepare(entry)
             self._ask(
                 fetch, self._lanes.disk if here else self._network(entry), self._reader.blocks, self._end, urgent=urgent
             )
         return fetch
 
-    def _ask(
-        self,
-        fetch: Fetch,
-        lane: Lane,
-        read: Callable[[Entry, int, int], list[Buffer] | None],
-        end: Callable[[Fetch, list[Buffer] | None, Exception | None], None],
-        *,
-        urgent: bool,
-    ) -> None:
-        def done(blocks: list[Buffer] | None, error: Exception | None) -> None:
-            lane.budget.give_back(fetch.request)
-            end(fetch, blocks, error)
-
-        job = partial(read, fetch.entry, fetch.first, fetch.last)
+    def _ask(self, fetch: Fetch, lane: Lane, read: ReadBlocks, end: EndOfFetch, *, urgent: bool) -> None:
         size = (fetch.last - fetch.first) * BLOCK_SIZE + block_length(fetch.entry.size, fetch.last)
-        fetch.lane = lane
-        fetch.request = lane.budget.ask(size, lambda: lane.workers.submit(job, done), urgent=urgent)
+        fetch.begin(lane, size, partial(read, fetch.entry, fetch.first, fetch.last), end, urgent=urgent)
 
     def _read_cached(self, fetch: Fetch, blocks: list[Buffer] | None, error: Exception | None) -> None:
         """Take blocks out of the cache; if they are not there any more, or damaged, they come over the network."""
@@ -330,14 +327,18 @@ class Pipeline:
 
     def _end(self, fetch: Fetch, blocks: list[Buffer] | None, error: Exception | None) -> None:
         fetch.blocks, fetch.error = blocks, error
-        now, key = trio.current_time(), content_key(fetch.entry)
         for number in range(fetch.first, fetch.last + 1):
-            del self._fetches[key, number]
-            if error is not None and now - fetch.begun > _LONG:
-                self._failures[key, number] = now, error
+            del self._fetches[content_key(fetch.entry), number]
+        self._failures.note(fetch)
         fetch.done.set()
         if self._reader.needs_completion(fetch.entry):
             self._complete(fetch.entry)
+
+    def _end_head(self, fetch: Fetch, blocks: list[Buffer] | None, error: Exception | None) -> None:
+        fetch.blocks, fetch.error = blocks, error
+        self._heads = {head: other for head, other in self._heads.items() if other is not fetch}
+        self._failures.note(fetch)
+        fetch.done.set()
 
     def _complete(self, entry: Entry) -> None:
         """Prove what was served as it came, now that all of it is here. Damage is logged, and refused from now on."""
@@ -357,12 +358,21 @@ class Pipeline:
 
     def _look_ahead(self, entry: Entry, first: int, last: int) -> None:
         """Fetch what a reader that goes in order will ask for next."""
+        self._fetch_each(entry, self._ahead(entry, first, last))
+
+    def _go_on(self, entry: Entry) -> None:
+        """Fetch the rest of a first block, of which the reader has the head, and what follows with it."""
+        self._fetch_each(entry, range(max(1, self._ahead(entry, 0, 0).stop)))
+
+    def _ahead(self, entry: Entry, first: int, last: int) -> range:
         key, total = content_key(entry), block_count(entry.size)
 
         def limit(number: int) -> int:
             return LOCAL_WINDOW if number < total and self._reader.is_here(entry, number) else self._window(key)
 
-        wanted = self._read_ahead.advance(key, first, last, total, limit)
+        return self._read_ahead.advance(key, first, last, total, limit)
+
+    def _fetch_each(self, entry: Entry, wanted: range) -> None:
         number = wanted.start
         while number < wanted.stop:
             if self._is_wanted(entry, number):

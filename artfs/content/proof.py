@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ContentKey: TypeAlias = "tuple[str, JsonValue, int]"
+ContentKey: TypeAlias = "tuple[str, JsonValue, int, str | None]"
 
 _LISTS_BYTES = 32 << 20  # block lists in memory: enough for 1 TiB of files being read
 
@@ -51,8 +51,10 @@ def block_length(size: int, number: int) -> int:
 def content_key(entry: Entry) -> ContentKey:
     """Return what is proven of an entry: two that differ in any of it are proven apart, although one of them lies."""
     if isinstance(entry, Pack):  # nothing of it is proven: never to be taken for a file that has the same digest
-        return entry.digest, "pack", entry.size
-    return entry.digest, entry.extra.get("alg"), entry.size
+        return entry.digest, "pack", entry.size, None
+    blocks = entry.extra.get("blocks")
+    listed = blocks.get("digest") if isinstance(blocks, dict) else None
+    return entry.digest, entry.extra.get("alg"), entry.size, listed if isinstance(listed, str) else None
 
 
 def is_provable(entry: Entry) -> bool:
@@ -63,9 +65,14 @@ def is_provable(entry: Entry) -> bool:
 
 
 def cache_name(entry: Entry) -> str:
-    """Return the name of an entry's content in the block cache: the same for the same content, whoever names it."""
+    """Return the name of an entry's content in the block cache: the same for the same content, whoever names it.
+
+    A block that a list has proven is right only if the list is: who names another list for the same digest finds nothing of it.
+    """
     if entry.ref is None or is_provable(entry):
-        return _blob_name(entry.digest, entry.algorithm)
+        listed = entry.block_list
+        name = _blob_name(entry.digest, entry.algorithm)
+        return name if listed is None else name + listed.hex
     version = entry.extra.get("versionID")
     what = f"{entry.ref}\0{entry.digest}\0{version}\0{entry.size}".encode(errors="surrogateescape")
     return f"ref/{Digest.of(what, Algorithm.BLAKE3).hex}"
@@ -131,9 +138,12 @@ class Prover:
         return known
 
     def _load(self, entry: Entry) -> bytes | None:
-        blocks = self._derived.get(entry.blob, block_count(entry.size))
-        if blocks is None and (blocks := self._named(entry)) is not None and not self._store.local:
-            self._keep(entry, blocks)  # the content can then be read without the store
+        name = entry.block_list
+        blocks = self._derived.find(entry.blob, name, block_count(entry.size))
+        if blocks is None and name is not None:
+            blocks = self._named(entry, name)
+            if blocks is not None and not self._store.local:
+                self._keep(name, blocks)  # the content can then be read without the store
         if blocks is not None:
             self._remember(entry, blocks)
         return blocks
@@ -150,7 +160,7 @@ class Prover:
     def learn(self, entry: Entry, digests: Sequence[bytes]) -> bytes:
         """Take the block digests of a content whose whole was proven, and keep them for the next time; return the list."""
         blocks = b"".join(digests)
-        self._keep(entry, blocks)
+        self._keep(entry.blob, blocks)
         self._remember(entry, blocks)
         return blocks
 
@@ -158,19 +168,16 @@ class Prover:
         with self._lock, contextlib.suppress(ValueError):  # a list too long to be kept is read each time
             self._lists[content_key(entry)] = blocks
 
-    def _keep(self, entry: Entry, blocks: bytes) -> None:
+    def _keep(self, digest: Digest, blocks: bytes) -> None:
         try:
-            self._derived.put(entry.blob, [blocks])
+            self._derived.put(digest, [blocks])
             self._kept = True
         except OSError as error:
             log.log(logging.WARNING if self._kept else logging.DEBUG, "block lists cannot be kept: %s", error)
             self._kept = False
 
-    def _named(self, entry: Entry) -> bytes | None:
-        """Read the block list that the manifest names; None if there is none, or it is damaged."""
-        name = entry.block_list
-        if name is None:
-            return None
+    def _named(self, entry: Entry, name: Digest) -> bytes | None:
+        """Read the block list that the manifest names; None if it is not there, or damaged."""
         length = 32 * block_count(entry.size)
         try:
             source = self._store.open(name)

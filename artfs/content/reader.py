@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
+from artfs.content.heads import Heads
 from artfs.content.packs import Flights, Pack, place_of
 from artfs.content.proof import block_count, block_length, content_key, describe, is_provable
 from artfs.errors import ArtfsError, IntegrityError, NotFoundError
@@ -52,6 +53,7 @@ class Reader:
         )
         self._reported: LRUCache[str, bool] = LRUCache(4096)
         self._flights: Flights[tuple[object, int], Buffer] = Flights()
+        self._heads = Heads()
         self.damaged = 0  # blocks or contents that were not what the manifest names, or not there
 
     def is_local(self, entry: Entry) -> bool:
@@ -94,6 +96,11 @@ class Reader:
             return None
         self._keep(entry, 0, [data])
         return data
+
+    def peek_head(self, entry: Entry, start: int, end: int) -> Buffer | None:
+        """Return bytes of the head of an entry if it is in memory. Never blocks."""
+        head = self._heads.get(entry)
+        return None if head is None else memoryview(head)[start:end]
 
     def in_memory(self, entry: Entry, number: int) -> bool:
         """Whether a block is in memory. Never blocks."""
@@ -142,6 +149,13 @@ class Reader:
         """Have the block list of an entry in memory, if it has one. What goes wrong shows when it is read."""
         self._prover.list_of(entry)
 
+    def head(self, entry: Entry) -> list[Buffer]:
+        """Return the head of a remote entry, which is kept until its first block comes; nothing if that has to tell what is wrong."""
+        head = None
+        with contextlib.suppress(NotFoundError, IntegrityError):
+            head = self._heads.fetch(entry, self._origins.open(entry).source)
+        return [] if head is None else [head]
+
     def block(self, entry: Entry, number: int) -> Buffer:
         """Return a block, blocking as long as it takes; IntegrityError if it is damaged or missing."""
         return self.blocks(entry, number, number)[0]
@@ -156,7 +170,7 @@ class Reader:
                 return kept
             if entry.packed is not None:
                 return [self._packed(entry)]
-            found = self._remote.blocks(entry, lambda: self._open(entry).source, first, last)
+            found = self._remote.blocks(entry, lambda: self._heads.before(entry, self._open(entry).source), first, last)
         except NotFoundError as error:
             if entry.ref is not None or isinstance(entry, Pack):
                 raise
@@ -166,6 +180,8 @@ class Reader:
                 self._damaged(entry, first)
             raise
         self._keep(entry, first, found)
+        if first == 0:
+            self._heads.forget(entry)
         return found
 
     def _packed(self, entry: Entry) -> Buffer:

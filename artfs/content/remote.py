@@ -169,11 +169,6 @@ class Remote:
     ) -> None:
         """Fetch blocks in one request, and keep those that are what they should be. Proven ones are written behind the reader's back."""
         data = self._read(entry, source, first, last)
-        checksum = self._proves_first(entry, data) if last == 0 else None
-        if checksum is not None:
-            self._behind.put(file, 0, data, checksum)
-            found[0] = data
-            return
         blocks = self._prover.list_of(entry) if is_provable(entry) else None  # on its way since the file was opened
         if blocks is None and self._only_proven(entry):  # the list that the manifest names is damaged or gone
             self._fetch_whole(entry, source, file)
@@ -191,13 +186,6 @@ class Remote:
                         )
                 self._behind.put(file, number, block, checksum_of(blocks, number))
             found[number] = block
-
-    def _proves_first(self, entry: Entry, data: Buffer) -> bytes | None:
-        """Return the checksum of a first block that the entry itself proves, whose reader need not wait for the block list."""
-        first = entry.first_block
-        if first is None or self._prover.knows(entry):
-            return None
-        return first.raw if Digest.of(data, Algorithm.BLAKE3) == first else None
 
     @staticmethod
     def _read(entry: Entry, source: Source, first: int, last: int) -> memoryview:

@@ -332,7 +332,7 @@ class Verifier:
         """Whether a block is not that of a list that is known on this machine."""
         if entry.size <= BLOCK_SIZE or not is_provable(entry):
             return False
-        blocks = self._lists.get(entry.blob, block_count(entry.size))
+        blocks = self._lists.find(entry.blob, entry.block_list, block_count(entry.size))
         if blocks is None or len(data) != block_length(entry.size, number):
             return False
         return Digest.of(data, Algorithm.BLAKE3).raw != blocks[32 * number : 32 * number + 32]

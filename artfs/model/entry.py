@@ -28,6 +28,9 @@ MAX_SIZE = 1 << 53
 BLOCK_SIZE = 1 << 20
 """The unit of proving (bytes). A file larger than one block carries a block list in its entry's ``extra``."""
 
+HEAD_SIZE = 1 << 18
+"""How many bytes the head of a file has: the first ones of a file larger than one block, which its entry proves by themselves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Packed:
@@ -93,9 +96,9 @@ class Entry:
         return _parse_blake3(name) if isinstance(name, str) else None
 
     @property
-    def first_block(self) -> Digest | None:
-        """The BLAKE3 of the first block, so that the beginning of a file is proven without its block list; None if it is not said."""
-        return None if self.block_list is None else self._of_blocks("first")
+    def head(self) -> Digest | None:
+        """The BLAKE3 of the head, so that the first bytes of a file are proven without its first block; None if it is not said."""
+        return None if self.block_list is None or self.size <= BLOCK_SIZE else self._of_blocks("head")
 
     @property
     def packed(self) -> Packed | None:
@@ -144,7 +147,7 @@ def file_extra(
     *,
     executable: bool = False,
     block_list: Digest | None = None,
-    first_block: Digest | None = None,
+    head: Digest | None = None,
 ) -> dict[str, JsonValue]:
     """Build the ``extra`` of a file entry: only what differs from a plain MD5 file of one block."""
     extra: dict[str, JsonValue] = {}
@@ -152,8 +155,8 @@ def file_extra(
         extra["alg"] = algorithm.name
     if block_list is not None:
         blocks: dict[str, JsonValue] = {"alg": "BLAKE3", "size": BLOCK_SIZE, "digest": block_list.base64}
-        if first_block is not None:
-            blocks["first"] = first_block.base64
+        if head is not None:
+            blocks["head"] = head.base64
         extra["blocks"] = blocks
     if executable:
         extra["executable"] = True

@@ -61,7 +61,7 @@ def decode_entry(path: str, fields: JsonValue) -> Entry:
         algorithm = parse_algorithm(entry.extra)
         if entry.ref is None:
             Digest.from_base64(digest, algorithm)  # a file whose digest can never match is refused here
-        _ = entry.first_block, entry.packed  # and so is the name of a block list or of a pack that can never be found
+        _ = entry.head, entry.packed  # and so is the name of a block list or of a pack that can never be found
     except InvalidInputError as error:
         raise InvalidInputError(f"manifest entry {path!r}: {error.message}") from error
     return entry

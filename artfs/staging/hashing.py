@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from artfs.errors import BusyError, InvalidInputError, UnreachableError
 from artfs.model.digest import Algorithm, Digest
-from artfs.model.entry import BLOCK_SIZE, Entry, file_extra
+from artfs.model.entry import BLOCK_SIZE, HEAD_SIZE, Entry, file_extra
 from artfs.model.manifest import decode_entry, encode_entry
 from artfs.model.paths import parse_entry_path
 
@@ -122,7 +122,7 @@ def _hash_file(draft: Draft, item: Item, algorithm: Algorithm, progress: Progres
     try:
         if item.size > BLOCK_SIZE:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        whole, blocks = algorithm.hasher(), bytearray()
+        whole, blocks, head = algorithm.hasher(), bytearray(), None
         remaining = item.size
         while remaining:
             data = buffer[: _fill(descriptor, buffer[: min(BLOCK_SIZE, remaining)])]
@@ -130,6 +130,7 @@ def _hash_file(draft: Draft, item: Item, algorithm: Algorithm, progress: Progres
                 break
             whole.update(data)
             if item.size > BLOCK_SIZE:
+                head = head or Digest.of(data[:HEAD_SIZE], Algorithm.BLAKE3)
                 blocks += Digest.of(data, Algorithm.BLAKE3).raw
                 progress.advance(0, len(data))
             remaining -= len(data)
@@ -140,9 +141,8 @@ def _hash_file(draft: Draft, item: Item, algorithm: Algorithm, progress: Progres
     finally:
         os.close(descriptor)
     block_list = Digest.of(blocks, Algorithm.BLAKE3) if blocks else None
-    first = Digest(Algorithm.BLAKE3, bytes(blocks[:32])) if blocks else None
     executable = bool(item.mode & 0o111)
-    extra = file_extra(algorithm, executable=executable, block_list=block_list, first_block=first)
+    extra = file_extra(algorithm, executable=executable, block_list=block_list, head=head)
     digest = Digest(algorithm, whole.digest()).base64
     return Hashed(item, Entry(parse_entry_path(item.path), digest, item.size, extra=extra), bytes(blocks))
 

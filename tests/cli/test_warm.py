@@ -77,7 +77,7 @@ def codes(done):
 def data_file(artfs, data):
     """Return where the cache keeps a content."""
     name = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    (found,) = (artfs.root / "cache/blocks").glob(f"*/*/data/md5/{name[:2]}/{name[2:]}-{len(data)}")
+    (found,) = (artfs.root / "cache/blocks").glob(f"*/*/data/md5/{name[:2]}/{name[2:]}*-{len(data)}")
     return found
 
 

@@ -5,7 +5,7 @@ import threading
 
 from artfs.errors import NotFoundError
 from artfs.model.digest import Algorithm, Digest
-from artfs.model.entry import BLOCK_SIZE, Entry, file_extra
+from artfs.model.entry import BLOCK_SIZE, HEAD_SIZE, Entry, file_extra
 from artfs.model.paths import parse_entry_path
 
 PATIENCE = 120.0  # seconds until a test that waits for a thread gives up
@@ -29,6 +29,7 @@ class FakeSource:
         store = self._store
         with store.lock:
             store.reads.append((self._name, offset // BLOCK_SIZE))
+            store.spans.append((self._name, offset, min(size, len(self._data) - offset)))
         store.arrived.release()
         assert store.gate.wait(PATIENCE), "a reader was held back for ever"
         if store.failure is not None:
@@ -56,6 +57,7 @@ class FakeStore:
         self.blobs = {}
         self.lock = threading.Lock()
         self.reads = []  # (name, block) of every read that had to wait
+        self.spans = []  # (name, offset, size) of the same
         self.nowait_reads = []
         self.opened = []
         self.arrived = threading.Semaphore(0)  # released by every read before it is held back
@@ -90,16 +92,16 @@ class FakeStore:
     def sync(self):
         pass
 
-    def add(self, path, data, algorithm=Algorithm.MD5, *, listed=False, first=False, executable=False, size=None):
+    def add(self, path, data, algorithm=Algorithm.MD5, *, listed=False, headed=False, executable=False, size=None):
         """Keep some bytes, and return the entry that a manifest has for them."""
-        blob, block_list, first_block = Digest.of(data, algorithm), None, None
+        blob, block_list, head = Digest.of(data, algorithm), None, None
         self.blobs[blob] = bytearray(data)
         if listed:
             blocks = block_list_of(data)
             block_list = Digest.of(blocks, Algorithm.BLAKE3)
             self.blobs[block_list] = bytearray(blocks)
-            first_block = Digest(Algorithm.BLAKE3, blocks[:32]) if first else None
-        extra = file_extra(algorithm, executable=executable, block_list=block_list, first_block=first_block)
+            head = Digest.of(data[:HEAD_SIZE], Algorithm.BLAKE3) if headed else None
+        extra = file_extra(algorithm, executable=executable, block_list=block_list, head=head)
         return Entry(parse_entry_path(path), blob.base64, len(data) if size is None else size, extra=extra)
 
     def flip(self, name, offset):

@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from artfs.content import pipeline as pipeline_module
+from artfs.content import fetch as fetch_module
 from artfs.content.pipeline import Pipeline
 from artfs.errors import IntegrityError, UnreachableError
 from artfs.model.entry import BLOCK_SIZE
@@ -39,7 +39,7 @@ def store():
 
 @pytest.fixture
 def pipeline(reader, nursery, monkeypatch):
-    monkeypatch.setattr(pipeline_module, "_LONG", 600.0)  # no test is so slow that an error is remembered
+    monkeypatch.setattr(fetch_module, "_LONG", 600.0)  # no test is so slow that an error is remembered
     return Pipeline(reader, nursery)
 
 
@@ -208,8 +208,8 @@ async def test_an_error_reaches_everybody_who_waits_and_the_next_read_tries_agai
 
 @pytest.mark.trio
 async def test_who_has_waited_long_for_an_error_does_not_wait_again_at_once(store, pipeline, monkeypatch):
-    monkeypatch.setattr(pipeline_module, "_LONG", -1.0)
-    monkeypatch.setattr(pipeline_module, "_REMEMBERED", 600.0)
+    monkeypatch.setattr(fetch_module, "_LONG", -1.0)
+    monkeypatch.setattr(fetch_module, "_REMEMBERED", 600.0)
     store.failure = UnreachableError("the store does not answer")
     with pytest.raises(UnreachableError, match="does not answer"):
         await pipeline.read(FILES["d/00"], 0, 10)
@@ -217,7 +217,7 @@ async def test_who_has_waited_long_for_an_error_does_not_wait_again_at_once(stor
     with pytest.raises(UnreachableError, match="does not answer"):
         await pipeline.read(FILES["d/00"], 0, 10)
     assert requests(store) == [0]
-    monkeypatch.setattr(pipeline_module, "_REMEMBERED", 0.0)
+    monkeypatch.setattr(fetch_module, "_REMEMBERED", 0.0)
     assert bytes(await pipeline.read(FILES["d/00"], 0, 10)) == bytes_of("d/00")[:10]
 
 

@@ -2,17 +2,18 @@
 
 import gc
 import random
+from dataclasses import replace
 
 import pytest
 import trio
 import trio.testing
 
-from artfs.content import pipeline as pipeline_module
+from artfs.content import fetch as fetch_module
 from artfs.content.fetch import Fetch
 from artfs.content.lanes import MAX_DISK_READS, MAX_FETCHES
 from artfs.content.pipeline import Pipeline
 from artfs.errors import IntegrityError, UnreachableError
-from artfs.model.entry import BLOCK_SIZE, Entry
+from artfs.model.entry import BLOCK_SIZE, HEAD_SIZE, Entry
 from artfs.model.paths import parse_entry_path
 from tests.content.fakes import reference
 
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.trio
 
 @pytest.fixture
 def pipeline(reader, nursery, monkeypatch):
-    monkeypatch.setattr(pipeline_module, "_LONG", 600.0)  # no test is so slow that an error is remembered
+    monkeypatch.setattr(fetch_module, "_LONG", 600.0)  # no test is so slow that an error is remembered
     return Pipeline(reader, nursery)
 
 
@@ -46,18 +47,113 @@ async def test_an_empty_file_is_empty_and_one_that_should_not_be_is_refused(stor
         await pipeline.read(Entry(parse_entry_path("g"), store.add("g", b"x").digest, 0), 0, 4096)
 
 
-async def test_who_opens_a_file_and_reads_its_beginning_asks_for_its_first_block_alone(store, pipeline):
+@pytest.fixture
+def headed(store):
+    """Keep a remote file whose entry proves its head, and return the entry."""
     store.local = False
-    entry = store.add("f", DATA, listed=True, first=True)
-    pipeline.prepare(entry)
+    return store.add("f", DATA, listed=True, headed=True)
+
+
+async def test_who_opens_a_file_and_reads_its_beginning_waits_for_its_head_alone(store, headed, pipeline):
+    pipeline.prepare(headed)
     with store.held():
         async with trio.open_nursery() as readers:
-            readers.start_soon(pipeline.read, entry, 0, 4096)
+            for size in (4096, HEAD_SIZE, 1):
+                readers.start_soon(pipeline.read, headed, 0, size)
             await reads_arrived(store, 1)
             await trio.testing.wait_all_tasks_blocked()
-            assert store.reads == [(entry.blob, 0)]
+            assert store.spans == [(headed.blob, 0, HEAD_SIZE)]
             store.gate.set()
-    assert bytes(await pipeline.read(entry, len(DATA) - 9, 9)) == DATA[-9:]  # with the list
+    assert bytes(await pipeline.read(headed, len(DATA) - 9, 9)) == DATA[-9:]  # with the list
+
+
+async def test_no_byte_of_a_head_is_fetched_twice_and_all_that_follows_is_kept(store, headed, pipeline, new_reader):
+    assert bytes(await pipeline.read(headed, 5, 10)) == DATA[5:15]
+    assert bytes(await pipeline.read(headed, 0, len(DATA))) == DATA
+    spans = sorted((start, size) for name, start, size in store.spans if name == headed.blob)
+    assert spans[0] == (0, HEAD_SIZE)
+    assert [start for start, _ in spans[1:]] == [start + size for start, size in spans[:-1]]
+    assert sum(size for _, size in spans) == len(DATA)
+    pipeline._reader.close()
+    pipeline._reader._remote._cache.flush()
+    store.failure = UnreachableError("the store is away")
+    assert b"".join(new_reader().export(headed)) == DATA
+
+
+async def test_who_reads_the_head_alone_has_the_first_block_in_the_cache(store, headed, pipeline):
+    await pipeline.read(headed, 0, 4096)
+    while not pipeline._reader.is_here(headed, 0):  # it is written behind the reader's back
+        await trio.sleep(0.01)
+    store.failure = UnreachableError("the store is away")
+    assert bytes(await pipeline.read(headed, 0, BLOCK_SIZE)) == DATA[:BLOCK_SIZE]
+
+
+async def test_the_head_is_served_while_the_first_block_is_on_its_way(store, headed, pipeline):
+    await pipeline.read(headed, 0, 4096)
+    with store.held():
+        await trio.testing.wait_all_tasks_blocked()
+        assert bytes(await pipeline.read(headed, 4096, HEAD_SIZE - 4096)) == DATA[4096:HEAD_SIZE]
+    assert bytes(await pipeline.read(headed, len(DATA) - 9, 9)) == DATA[-9:]
+
+
+async def test_a_head_that_is_on_the_disk_is_not_fetched(store, headed, pipeline):
+    await pipeline.read(headed, BLOCK_SIZE - 9, 9)
+    while not pipeline._reader.is_here(headed, 0):  # it is written behind the reader's back
+        await trio.sleep(0.01)
+    del store.spans[:]
+    assert bytes(await pipeline.read(headed, 0, 4096)) == DATA[:4096]
+    assert (headed.blob, 0, HEAD_SIZE) not in store.spans
+
+
+@damage
+@pytest.mark.parametrize("offset", [0, HEAD_SIZE - 1])
+async def test_a_damaged_head_is_not_served(store, headed, pipeline, offset):
+    store.flip(headed.blob, offset)
+    with pytest.raises(IntegrityError, match="block 0"):
+        await pipeline.read(headed, 0, 4096)
+    assert bytes(await pipeline.read(headed, BLOCK_SIZE, 9)) == DATA[BLOCK_SIZE:][:9]
+    store.flip(headed.blob, offset)
+    assert bytes(await pipeline.read(headed, 0, 4096)) == DATA[:4096]
+
+
+@damage
+async def test_a_head_that_is_right_before_a_block_that_is_not_is_served_and_the_block_is_an_error(
+    store, headed, pipeline
+):
+    store.flip(headed.blob, HEAD_SIZE)
+    assert bytes(await pipeline.read(headed, 0, 4096)) == DATA[:4096]
+    with pytest.raises(IntegrityError, match="block 0"):
+        await pipeline.read(headed, HEAD_SIZE, 9)
+
+
+@damage
+async def test_what_an_entry_says_of_its_head_is_not_believed_of_another_with_the_same_digest(store, headed, pipeline):
+    other = b"x" * HEAD_SIZE + DATA[HEAD_SIZE:]
+    liar = replace(store.add("g", other, listed=True, headed=True), digest=headed.digest)
+    store.blobs[headed.blob][:] = other
+    assert bytes(await pipeline.read(liar, 0, 4096)) == other[:4096]
+    for offset in (0, HEAD_SIZE):
+        with pytest.raises(IntegrityError):
+            await pipeline.read(headed, offset, 4096)
+
+
+async def test_a_head_that_does_not_come_is_an_error_of_everybody_who_waits_for_it(store, headed, pipeline):
+    store.failure, errors = UnreachableError("the store does not answer"), []
+
+    async def read():
+        with pytest.raises(UnreachableError, match="does not answer") as caught:
+            await pipeline.read(headed, 0, 4096)
+        errors.append(caught.value)
+
+    with store.held():
+        async with trio.open_nursery() as readers:
+            for _ in range(5):
+                readers.start_soon(read)
+            await reads_arrived(store, 1)
+            await trio.testing.wait_all_tasks_blocked()
+            store.gate.set()
+    assert len(errors) == 5
+    assert [start for _, start, _ in store.spans] == [0]
 
 
 async def test_a_block_is_fetched_once_however_many_wait_for_it(store, pipeline):
@@ -206,8 +302,8 @@ async def test_readers_are_let_go_when_the_mount_ends(store, reader):
 
 
 async def test_who_has_waited_long_for_an_error_does_not_wait_again_at_once(store, pipeline, monkeypatch):
-    monkeypatch.setattr(pipeline_module, "_LONG", -1.0)
-    monkeypatch.setattr(pipeline_module, "_REMEMBERED", 600.0)
+    monkeypatch.setattr(fetch_module, "_LONG", -1.0)
+    monkeypatch.setattr(fetch_module, "_REMEMBERED", 600.0)
     entry = store.add("f", DATA, listed=True)
     store.failure = UnreachableError("the store does not answer")
     with pytest.raises(UnreachableError, match="does not answer"):
@@ -217,7 +313,7 @@ async def test_who_has_waited_long_for_an_error_does_not_wait_again_at_once(stor
         await pipeline.read(entry, BLOCK_SIZE, 4)
     assert store.blocks_read(entry) == [1]
     assert bytes(await pipeline.read(entry, 0, 4)) == DATA[:4]
-    monkeypatch.setattr(pipeline_module, "_REMEMBERED", 0.0)
+    monkeypatch.setattr(fetch_module, "_REMEMBERED", 0.0)
     assert bytes(await pipeline.read(entry, BLOCK_SIZE, 4)) == DATA[BLOCK_SIZE:][:4]
 
 

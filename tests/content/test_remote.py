@@ -1,6 +1,7 @@
 """Content that lies elsewhere: fetched once, proven as the table in `artfs.content.remote` says, and kept on this machine."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -50,24 +51,22 @@ def test_what_was_read_once_is_read_again_without_the_store_also_by_another_proc
     assert reader.state(entry) == ("yes", "proven")
 
 
-def test_the_first_block_is_proven_by_the_entry_without_the_block_list_and_kept(store, new_reader):
-    entry = store.add("f", DATA, listed=True, first=True)
-    del store.blobs[entry.block_list]
-    reader = new_reader()
-    assert bytes(reader.block(entry, 0)) == DATA[:BLOCK_SIZE]
-    assert store.reads == [(entry.blob, 0)]
-    recorded(reader)
-    store.failure = UnreachableError("the store is away")
-    assert bytes(new_reader().block(entry, 0)) == DATA[:BLOCK_SIZE]
-
-
 @damage
-def test_a_first_block_that_neither_the_entry_nor_the_list_proves_is_an_error(store, reader):
-    entry = store.add("f", DATA, listed=True, first=True)
-    store.flip(entry.blob, 5)
+@pytest.mark.parametrize("again", [True, False])
+def test_what_one_entry_proves_by_a_list_of_its_own_is_not_served_to_another_that_has_the_same_digest(
+    store, new_reader, again
+):
+    honest, wrong = store.add("f", DATA, listed=True), DATA[::-1]
+    liar = replace(store.add("g", wrong, listed=True), digest=honest.digest)
+    right, store.blobs[honest.blob] = store.blobs[honest.blob], bytearray(wrong)
+    reader = new_reader()
+    assert bytes(reader.block(liar, 1)) == wrong[BLOCK_SIZE:][:BLOCK_SIZE]
+    recorded(reader)
+    reader = new_reader() if again else reader
     with pytest.raises(IntegrityError):
-        reader.block(entry, 0)
-    assert bytes(reader.block(entry, 1)) == DATA[BLOCK_SIZE : 2 * BLOCK_SIZE]
+        reader.block(honest, 1)
+    store.blobs[honest.blob] = right
+    assert content(new_reader(), honest) == DATA
 
 
 def test_of_a_listed_content_only_the_blocks_that_are_asked_for_are_fetched_in_one_request(store, reader):

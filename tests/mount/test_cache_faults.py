@@ -42,7 +42,7 @@ class Cached(Remote):
     def data_file(self, number):
         """Return the cache file of a file of the version. Beside it there may be that of a cache that is being removed."""
         name = self.key(self.files[f"{number}/data"]).removeprefix("store/md5/")
-        return max(self.cache.glob(f"blocks/*/*/data/md5/{name}-*"))
+        return max(self.cache.glob(f"blocks/*/*/data/md5/{name}*-*"))
 
     def cache_files(self, pattern="**/*"):
         return [path for path in sorted(self.cache.glob(pattern)) if path.is_file() and path.stat().st_size]
