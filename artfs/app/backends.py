@@ -97,6 +97,11 @@ class Backends:
                 return HttpObjects(allow_metadata=self._config.metadata_addresses)
         raise InvalidInputError(f"{scheme}:// cannot be read")
 
+    @property
+    def address(self) -> str:
+        """Where the store is. That of a W&B server has the address of the server."""
+        return self._config.registry if self._on_wandb else self._config.store
+
     def store(self) -> BlobStore:
         """Open the store. The bytes of versions on a W&B server are there, too."""
         if self._asks_wandb:

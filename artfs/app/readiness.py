@@ -12,8 +12,7 @@ from artfs.app.parallel import each
 from artfs.app.pins import remember
 from artfs.app.warm import contents_of, open_selected
 from artfs.content.packs import Flights, place_of
-from artfs.content.proof import block_count, block_length, is_provable
-from artfs.content.remote import SMALL
+from artfs.content.proof import SMALL, block_count, block_length, is_provable
 from artfs.content.verify import State
 from artfs.content.warm import Content, Failure
 from artfs.errors import ArtfsError, IntegrityError, NotFoundError

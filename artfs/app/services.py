@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,7 +92,7 @@ class Services:
         """The compiled manifests."""
         from artfs.cache.index import Indexes
 
-        return Indexes(self.config.cache_dir)
+        return Indexes(self.config.cache_dir, self.backends.address)
 
     @cached_property
     def reader(self) -> FollowingReader:
@@ -164,7 +164,7 @@ class Services:
         """Take a file whose bytes are in the store now into the cache, so that it need not be fetched."""
         from artfs.content.proof import cache_name
 
-        self.cache().adopt(cache_name(entry), path, entry.size, checksums)
+        self.cache().adopt(cache_name(replace(entry, store=self.backends.address)), path, entry.size, checksums)
 
     def _keep_pack(self, packed: Packed, data: bytes) -> None:
         """Take a pack that was just put into the store into the cache."""

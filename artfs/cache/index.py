@@ -57,9 +57,10 @@ class Node(NamedTuple):
 class ManifestIndex:
     """The tree of one manifest. Methods read memory, or local disk, mostly out of its page cache, and never wait for anything else."""
 
-    def __init__(self, path: Path, home: str | None = None) -> None:
+    def __init__(self, path: Path, home: str | None = None, store: str | None = None) -> None:
         self._path = path
         self.home = home
+        self._store = store
         self._small = self._prove()
         self._database = self._connect()
         totals = cast("list[tuple[int, int, int]]", self._rows("SELECT files, size, root_dirs FROM totals"))
@@ -224,13 +225,18 @@ class ManifestIndex:
     def _make_entry(self, path: str, fields: Iterable[object]) -> Entry:
         digest, size, ref, birth, extra = fields
         # The path was parsed when the manifest was compiled.
-        return Entry(EntryPath(path), digest, size, ref, birth, json.loads(extra) if extra else {}, self.home)  # type: ignore[arg-type]
+        said = json.loads(extra) if extra else {}  # type: ignore[arg-type]
+        return Entry(EntryPath(path), digest, size, ref, birth, said, self.home, self._store)  # type: ignore[arg-type]
 
 
 class Indexes:
-    """The indexes of one cache directory; safe to use from any thread, and to share the directory between processes."""
+    """The indexes of one cache directory; safe to use from any thread, and to share the directory between processes.
 
-    def __init__(self, cache_dir: Path) -> None:
+    ``store`` is the `store` of all entries.
+    """
+
+    def __init__(self, cache_dir: Path, store: str | None = None) -> None:
+        self._store = store
         self.directory = cache_dir / "index" / str(FORMAT)
         self._lock = threading.Lock()
         self._open: dict[Digest, ManifestIndex] = {}
@@ -279,11 +285,11 @@ class Indexes:
         path = self.directory / f"{manifest.hex}.sqlite"
         if path.exists():
             try:
-                return ManifestIndex(path, home)
+                return ManifestIndex(path, home, self._store)
             except (IntegrityError, NotFoundError):
                 with contextlib.suppress(
                     PermissionError
                 ):  # in a directory of somebody else, where it is not made anew either
                     path.unlink(missing_ok=True)
         compile_index(manifest, size, read(), path)
-        return ManifestIndex(path, home)
+        return ManifestIndex(path, home, self._store)

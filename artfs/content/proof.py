@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 
 ContentKey: TypeAlias = "tuple[str, JsonValue, int, str | None]"
 
+SMALL = 8 << 20
+"""Up to so many bytes, a content without a block list is proven before any of it is served."""
+
 _LISTS_BYTES = 32 << 20  # block lists in memory: enough for 1 TiB of files being read
 
 
@@ -67,12 +70,17 @@ def is_provable(entry: Entry) -> bool:
 def cache_name(entry: Entry) -> str:
     """Return the name of an entry's content in the block cache: the same for the same content, whoever names it.
 
-    A block that a list has proven is right only if the list is: who names another list for the same digest finds nothing of it.
+    A block that a list has proven is right only if the list is: who names another list for the same digest finds nothing of it. What may be
+    cached as it came is that of its store alone.
     """
     if entry.ref is None or is_provable(entry):
         listed = entry.block_list
         name = _blob_name(entry.digest, entry.algorithm)
-        return name if listed is None else name + listed.hex
+        if listed is not None:
+            return name + listed.hex
+        return (
+            name if entry.size <= SMALL or entry.store is None or isinstance(entry, Pack) else name + _hex(entry.store)
+        )
     version = entry.extra.get("versionID")
     what = f"{entry.ref}\0{entry.digest}\0{version}\0{entry.size}".encode(errors="surrogateescape")
     return f"ref/{Digest.of(what, Algorithm.BLAKE3).hex}"
@@ -81,6 +89,11 @@ def cache_name(entry: Entry) -> str:
 @functools.lru_cache(4096)
 def _blob_name(digest: str, algorithm: Algorithm) -> str:
     return f"{algorithm.value}/{Digest.from_base64(digest, algorithm).hex}"
+
+
+@functools.lru_cache(64)
+def _hex(store: str) -> str:
+    return Digest.of(store.encode(errors="surrogateescape"), Algorithm.BLAKE3).hex
 
 
 class Prover:

@@ -24,7 +24,16 @@ from cachetools import LRUCache
 
 from artfs.content.behind import WriteBehind
 from artfs.content.packs import Pack, place_of
-from artfs.content.proof import block_count, block_length, cache_name, checksum_of, content_key, describe, is_provable
+from artfs.content.proof import (
+    SMALL,
+    block_count,
+    block_length,
+    cache_name,
+    checksum_of,
+    content_key,
+    describe,
+    is_provable,
+)
 from artfs.errors import IntegrityError
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.entry import BLOCK_SIZE
@@ -41,7 +50,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SMALL = 8 << 20
 _RUN = 8  # blocks in one request, when a whole content is read
 _MD5 = re.compile(r"[0-9a-f]{32}")
 

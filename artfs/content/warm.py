@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from artfs.content.packs import place_of
-from artfs.content.proof import block_length, cache_name
-from artfs.content.remote import SMALL
+from artfs.content.proof import SMALL, block_length, cache_name
 from artfs.errors import ArtfsError, NoSpaceError, OfflineError, UnreachableError
 from artfs.model.entry import BLOCK_SIZE
 

@@ -50,8 +50,8 @@ class Entry:
     """One file of a version.
 
     ``digest`` is the base64 of the content's digest for files, and an opaque string (an ETag, a URI) for most references.
-    ``size`` is in bytes; 0 when a reference's size is not known. ``home`` is no part of the manifest: it is the id of a version that has
-    the entry, for stores that give files by version.
+    ``size`` is in bytes; 0 when a reference's size is not known. ``home`` and ``store`` are no parts of the manifest: the id
+    of a version that has the entry, for stores that give files by version, and the address of the store that has its bytes.
     """
 
     path: EntryPath
@@ -61,6 +61,7 @@ class Entry:
     birth_artifact_id: str | None = None
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
     home: str | None = field(default=None, compare=False)
+    store: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.size, int) or isinstance(self.size, bool) or not 0 <= self.size <= MAX_SIZE:

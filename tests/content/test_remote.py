@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from artfs.content import proof as proof_module
 from artfs.content import remote as remote_module
 from artfs.errors import IntegrityError, NotFoundError, UnreachableError
 from artfs.model.entry import BLOCK_SIZE
@@ -67,6 +68,24 @@ def test_what_one_entry_proves_by_a_list_of_its_own_is_not_served_to_another_tha
         reader.block(honest, 1)
     store.blobs[honest.blob] = right
     assert content(new_reader(), honest) == DATA
+
+
+@damage
+def test_what_came_from_one_store_and_was_not_proven_yet_is_not_served_as_that_of_another(
+    store, new_reader, monkeypatch
+):
+    for module in (remote_module, proof_module):
+        monkeypatch.setattr(module, "SMALL", BLOCK_SIZE)
+    honest = replace(store.add("f", DATA), store="s3://ours/prefix")
+    other = replace(honest, store="s3://somebody/else")
+    store.flip(honest.blob, 0)
+    assert bytes(new_reader().block(other, 0)) != DATA[:BLOCK_SIZE]
+    store.flip(honest.blob, 0)
+    reader = new_reader()
+    assert bytes(reader.block(honest, 0)) == DATA[:BLOCK_SIZE]
+    assert recorded(reader).state(honest) == ("partly", "provisional")
+    del store.blobs[honest.blob]
+    assert bytes(new_reader().block(honest, 0)) == DATA[:BLOCK_SIZE]  # out of the cache
 
 
 def test_of_a_listed_content_only_the_blocks_that_are_asked_for_are_fetched_in_one_request(store, reader):
