@@ -15,6 +15,7 @@ from artfs.api.public import Api
 from artfs.api.session import current_run
 from artfs.app.client import mount_points, statuses
 from artfs.errors import ArtfsError, BusyError
+from artfs.model.names import CollectionRef
 from artfs.model.reference import redact
 from artfs.private import make_private
 
@@ -31,7 +32,7 @@ _PRIVATE = "mounted-"
 def mounted(ref: str | Artifact) -> Iterator[Path]:
     """Give the directory of a version: ``with artfs.mounted("mnist:latest") as path: ...``.
 
-    It is that of a mount of this user which shows the registry, if there is one that answers; otherwise the registry is mounted, read-only,
+    It is that of a mount of this user which shows the version, if there is one that answers; otherwise the registry is mounted, read-only,
     in a private place for the time of the block. Files are read as they are opened: nothing is downloaded before. While a run goes on
     (`artfs.init`) the version is recorded as used by it. NotFoundError, UnreachableError; what `artfs mount` raises.
     """
@@ -42,19 +43,19 @@ def mounted(ref: str | Artifact) -> Iterator[Path]:
         artifact = ref
     else:
         artifact = Api().artifact(ref)
-    place = Path(artifact.entity, artifact.project, artifact.name.partition(":")[0], artifact.version)
-    with _mount_of(artifact.client) as root:
-        yield root / place
+    collection = CollectionRef(artifact.entity, artifact.project, artifact.name.partition(":")[0])
+    with _mount_of(artifact.client, collection, artifact.version) as root:
+        yield root / str(collection) / artifact.version
 
 
 @contextlib.contextmanager
-def _mount_of(client: Client) -> Iterator[Path]:
+def _mount_of(client: Client, collection: CollectionRef, version: str) -> Iterator[Path]:
     config = client.config
     for status in statuses(config):
         mountpoint = Path(status["mountpoint"])
         is_private = mountpoint.name.startswith(_PRIVATE)  # of somebody who ends it at any time
         shows_it = status["registry"] == redact(config.registry) and status["store"] == redact(config.store)
-        if shows_it and not is_private:
+        if shows_it and not is_private and _has(mountpoint / str(collection) / version, client, collection):
             yield mountpoint
             return
     pid = os.getpid()
@@ -64,6 +65,13 @@ def _mount_of(client: Client) -> Iterator[Path]:
     finally:
         if os.getpid() == pid:  # else in a forked child, which leaves it to its parent
             _end(root)
+
+
+def _has(place: Path, client: Client, collection: CollectionRef) -> bool:
+    """Whether a mount shows a version to this process. One made elsewhere shows only when the mount asks the registry again."""
+    if not os.path.isdir(place):  # noqa: PTH112 - is_dir() raises for a mount whose registry is away
+        client.refresh_mounts(collection, [place.name])
+    return os.path.isdir(place)  # noqa: PTH112
 
 
 def _begin(config: Config) -> Path:

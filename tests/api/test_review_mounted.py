@@ -10,8 +10,9 @@ import threading
 import pytest
 
 import artfs
-from artfs.app.client import mount_points
-from artfs.app.unmount import daemon_of, detach
+from artfs.api import mounted as module
+from artfs.app.client import mount_points, statuses
+from artfs.app.unmount import daemon_of, detach, unmount
 from tests.harness import wait_for
 
 HOLDS = """
@@ -107,3 +108,48 @@ def test_a_forked_child_that_leaves_the_block_does_not_unmount(log, runtime):
     if not child:  # it has left the block
         os._exit(0)
     assert private_mounts(runtime) == []
+
+
+# Through a mount that is there ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mount(log, runtime, tmp_path):
+    """A mount of this user that believes its listings for an hour."""
+    log(files={"a": b"1"})
+    root = tmp_path / "mount"
+    root.mkdir()
+    command = [sys.executable, "-m", "artfs.cli", "mount", "--metadata-ttl", "3600", str(root)]
+    subprocess.run(command, check=True, timeout=120)
+    yield root
+    unmount(str(root))
+
+
+def test_a_mount_that_is_there_is_used_and_stays(mount, runtime):
+    with artfs.mounted("demo/data") as path:
+        assert path == mount / "me/demo/data/v0"
+        assert (path / "a").read_bytes() == b"1"
+        assert private_mounts(runtime) == []
+    assert (path / "a").read_bytes() == b"1"
+
+
+def test_a_version_that_was_made_elsewhere_shows_in_a_mount_that_has_not_seen_it(mount, log, runtime, monkeypatch):
+    assert "v1" not in os.listdir(mount / "me/demo/data")
+    assert not (mount / "me/demo/data/v1").exists()
+    with monkeypatch.context() as elsewhere:  # as on another machine: nobody tells this mount
+        elsewhere.setattr("artfs.api.commits.refresh_all", lambda *_: None)
+        log(files={"a": b"2"})
+    assert not (mount / "me/demo/data/v1").exists()
+    with artfs.mounted("demo/data") as path:
+        assert path == mount / "me/demo/data/v1"
+        assert (path / "a").read_bytes() == b"2"
+        assert private_mounts(runtime) == []
+
+
+def test_a_mount_that_this_process_does_not_see_is_not_used(mount, runtime, monkeypatch):
+    """As one in another container, or one that was passed as a descriptor of /dev/fuse."""
+    (status,) = statuses(artfs.Api().client.config)
+    monkeypatch.setattr(module, "statuses", lambda _: [{**status, "mountpoint": "/dev/fd/999"}])
+    with artfs.mounted("demo/data") as path:
+        assert (path / "a").read_bytes() == b"1"
+        assert len(private_mounts(runtime)) == 1
