@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import fnmatch
 import importlib.util
 import re
 import shlex
@@ -253,3 +254,25 @@ def test_the_modules_and_threads_in_the_documents_are_there():
     for package, name in re.findall(r"`(\w+)\.([A-Z]\w+)`", text):
         if (ROOT / "artfs" / package).is_dir():
             assert any(f"class {name}" in path.read_text() for path in (ROOT / "artfs" / package).rglob("*.py")), name
+
+
+# The page that the Python API follows -----------------------------------------------------------------------------
+
+_ATTRIBUTES = """aliases commit_hash created_at description digest entity id manifest metadata name project size source_version state type
+    updated_at version"""
+_METHODS = """add add_dir add_file add_reference checkout delete download expected_type file files from_id get get_path json_encode link
+    logged_by new_file save used_by verify wait __getitem__ __setitem__"""
+
+
+def test_every_row_of_the_page_has_a_test_that_is_there():
+    section = text_of("docs/api.md").partition("## Every row of the page")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| (\S.*?) \| (.*?) \|$", section, re.MULTILINE))
+    wanted = {f"`{name}`" for name in f"{_ATTRIBUTES} {_METHODS}".split()} | {"the constructor"}
+    assert {name for name in rows if name not in {"attribute", "method"}} - {"---"} == wanted
+    files = list((ROOT / "tests/api").glob("test_*.py"))
+    tests = {name for file in files for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)}
+    known = tests | {file.name for file in files}
+    for row, named in rows.items():
+        for pattern in re.findall(r"`(test_[\w*.]+)`", named):
+            assert fnmatch.filter(known, pattern), (row, pattern)
+        assert row in {"attribute", "method"} or "`test_" in named, row
