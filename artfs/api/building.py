@@ -67,7 +67,7 @@ class Building:
 
     @property
     def entries(self) -> Mapping[str, Entry]:
-        """The entries by path, in the order in which they were added."""
+        """The entries by path, in the order in which they were added. Other threads change it: who walks it takes a copy."""
         return self._entries
 
     @property

@@ -61,7 +61,7 @@ class Contents(Attributes):
         """
         seen = self._version_or_none()
         if seen is None and self._building is not None:
-            entries = sorted((path, entry.digest) for path, entry in self._building.entries.items())
+            entries = sorted((path, entry.digest) for path, entry in dict(self._building.entries).items())
             return version_digest(entries, self._building.algorithm)
         return self._logged("digest").digest
 
@@ -70,7 +70,7 @@ class Contents(Attributes):
         """The total size of the artifact in bytes, references included as far as their size is known."""
         seen = self._version_or_none()
         if seen is None and self._building is not None:
-            return sum(entry.size for entry in self._building.entries.values())
+            return sum(entry.size for entry in dict(self._building.entries).values())
         return self._logged("size").size
 
     # Adding -----------------------------------------------------------------------------------------------------

@@ -153,7 +153,7 @@ class _OfIndex(Mapping[str, ArtifactManifestEntry]):
 
 
 class _OfDraft(Mapping[str, ArtifactManifestEntry]):
-    """The entries of an artifact that is not logged yet."""
+    """The entries of an artifact that is not logged yet. A walk is over those of its beginning: other threads may add some meanwhile."""
 
     def __init__(self, artifact: Artifact, entries: Mapping[str, Entry]) -> None:
         self._artifact = artifact
@@ -170,7 +170,7 @@ class _OfDraft(Mapping[str, ArtifactManifestEntry]):
 
     def under(self, directory: str) -> Iterator[ArtifactManifestEntry]:
         prefix = f"{directory.strip('/')}/" if directory.strip("/") else ""
-        for path, entry in sorted(self._entries.items()):
+        for path, entry in sorted(dict(self._entries).items()):
             if path.startswith(prefix):
                 yield ArtifactManifestEntry(self._artifact, entry)
 

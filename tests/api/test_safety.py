@@ -216,6 +216,25 @@ def test_threads_add_to_one_artifact(api, fresh, place):
     }
 
 
+def test_digest_and_size_can_be_asked_for_while_another_thread_adds(fresh):
+    artifact = artfs.Artifact("data", "dataset")
+    with artifact.new_file("f") as file:
+        file.write("x")
+    entries = artifact._building._entries
+
+    class Watched:
+        """An entry during whose look-up another thread has added one."""
+
+        def __getattr__(self, name):
+            entries[f"added-{len(entries)}"] = entries["f"]
+            return getattr(entries["f"], name)
+
+    entries["watched"] = Watched()
+    assert len(artifact.digest) == 32
+    assert artifact.size == 2 * len("x") + 1
+    assert len(entries) == 4
+
+
 def test_threads_that_add_the_same_file_add_it_once(api, fresh, place):
     (place / "shared").write_bytes(os.urandom(3_000_000))
     for turn in range(5):
