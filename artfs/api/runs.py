@@ -308,9 +308,12 @@ class Run:
 
 
 def _code_of(error: BaseException | None) -> int:
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else int(error.code is not None)
-    return 1
+    return exit_code_of(error.code) if isinstance(error, SystemExit) else 1
+
+
+def exit_code_of(code: object) -> int:
+    """Return the exit code of a process that calls ``sys.exit(code)``."""
+    return code if isinstance(code, int) else int(code is not None)
 
 
 def _listed(names: Sequence[str] | None) -> list[str]:

@@ -11,11 +11,11 @@ import os
 import sys
 import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from artfs.api import liveness
 from artfs.api.client import Client
-from artfs.api.runs import Run, config_of
+from artfs.api.runs import Run, config_of, exit_code_of
 from artfs.app.runs import current_run as run_of_environment
 from artfs.app.runs import describe_process, new_run_id
 from artfs.errors import ArtfsError, InvalidInputError, NotFoundError, UnreachableError
@@ -39,6 +39,7 @@ class _Session:
         self.run: Run | None = None
         self.pid = os.getpid()
         self.ends = False
+        self.exit_code: int | None = None  # what sys.exit() was told
 
 
 _session = _Session()
@@ -166,6 +167,19 @@ def _end_well() -> None:
     if not _session.ends:
         _session.ends = True
         atexit.register(_end)
+        _watch_exit()
+
+
+def _watch_exit() -> None:
+    """Note what ``sys.exit`` is told, as the W&B SDK does: at the end of the process nothing else knows the exit code."""
+    leave_process = sys.exit
+
+    def leave_with(code: object = None, /) -> NoReturn:
+        if threading.current_thread() is threading.main_thread():  # any other one ends only itself
+            _session.exit_code = exit_code_of(code)
+        leave_process(code)  # type: ignore[arg-type]  # what cannot be a code is for it to say
+
+    sys.exit = leave_with
 
 
 def _end() -> None:
@@ -174,8 +188,9 @@ def _end() -> None:
         return
     try:
         if _session.run is not None:
-            failed = getattr(sys, "last_value", None) is not None
-            _session.run.finish(1 if failed else None)
+            # At a prompt and in a notebook the program goes on after an error, and its end is an end like any other.
+            failed = getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1")
+            _session.run.finish(1 if failed else _session.exit_code)
     except ArtfsError as error:
         kept = (
             "" if isinstance(error, UnreachableError) else "; the files are kept: the next mount has them in .staging/"

@@ -181,6 +181,28 @@ def test_a_program_that_ends_with_an_error_makes_its_run_failed(api, fresh, plac
     assert (api.run("demo/r").state, api.run("demo/r").exit_code) == ("failed", 1)
 
 
+@pytest.mark.parametrize(
+    ("ending", "code", "state"),
+    [
+        ("sys.exit(3)", 3, "failed"),
+        ("sys.exit('words')", 1, "failed"),
+        ("sys.exit()", 0, "finished"),
+        ("threading.Thread(target=sys.exit, args=(3,)).start()", 0, "finished"),
+    ],
+)
+def test_a_program_that_calls_exit_has_its_code(api, fresh, place, ending, code, state):
+    done = run_python(f"import artfs, sys, threading; artfs.init(project='demo', id='r'); {ending}", place)
+    assert done.returncode == code
+    assert (api.run("demo/r").state, api.run("demo/r").exit_code) == (state, code)
+
+
+def test_an_error_at_a_prompt_does_not_make_the_run_failed(api, fresh, place):
+    typed = "import artfs\nrun = artfs.init(project='demo', id='r')\n1 / 0\n"
+    done = subprocess.run([sys.executable, "-i"], cwd=place, input=typed, capture_output=True, text=True, timeout=60)
+    assert "ZeroDivisionError" in done.stderr
+    assert api.run("demo/r").state == "finished"
+
+
 def test_a_program_whose_logging_fails_says_so_at_its_end(api, log, place):
     log(kind="model")
     done = run_python(
