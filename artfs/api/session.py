@@ -77,7 +77,7 @@ def init(
     with _session.lock:
         if _session.run is not None:
             return _session.run
-        client = Client(project, **settings) if settings or _session.client is None else _session.client
+        client = Client(None, **settings) if settings or _session.client is None else _session.client
         surrounding = run_of_environment(os.environ)
         if surrounding is not None and id is None and entity is None and project is None:
             run = _join(client, surrounding)

@@ -92,6 +92,14 @@ def test_the_project_of_the_environment(fresh, monkeypatch, place):
         assert run.project == "chosen"
 
 
+def test_the_project_of_one_run_is_not_that_of_the_next(fresh):
+    with artfs.init(project="demo") as run:
+        assert run.project == "demo"
+    with artfs.init() as run:
+        assert run.project == "uncategorized"
+    assert artfs.Api().client.default_project == "uncategorized"
+
+
 def test_use_and_log_need_a_run(fresh):
     for call in (lambda: artfs.use_artifact("data"), lambda: artfs.log_artifact(artfs.Artifact("data", "dataset"))):
         with pytest.raises(ValueError, match=r"artfs\.init\(\)"):
