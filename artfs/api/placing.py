@@ -11,6 +11,7 @@ from artfs.app.progress import showing
 from artfs.content.export import error_of, export, is_content
 from artfs.errors import IntegrityError, InvalidInputError, NotFoundError, PermissionDeniedError
 from artfs.model.paths import join
+from artfs.model.reference import file_uri_path, uri_scheme
 from artfs.staging.calls import process_umask
 from artfs.staging.progress import Progress
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from artfs.api.client import Client
     from artfs.cache.index import ManifestIndex, Node
+    from artfs.config import Config
     from artfs.model.entry import Entry
     from artfs.registry.port import Version
 
@@ -78,13 +80,14 @@ def replace_directory(client: Client, version: Version, root: Path) -> None:
 def _clear_directory(client: Client, root: Path, index: ManifestIndex, *, everything: bool) -> None:
     """Delete what is there as something else than in a version, or also ``everything`` that is not in it.
 
-    InvalidInputError for a root that no artifact should replace: one that holds the home directory or the data of artfs, and the root of
-    the file system with them.
+    InvalidInputError for a root that no artifact should replace: one that holds the home directory or the data of artfs, the root of the
+    file system with them, and one in the data of artfs.
     """
     real = Path(os.path.realpath(root))
-    kept = (Path.home(), client.config.data_dir)
-    holds_it = any(Path(os.path.realpath(one)).is_relative_to(real) for one in kept)
-    if holds_it or (os.path.lexists(real) and not real.is_dir()):
+    own = [Path(os.path.realpath(one)) for one in _own_directories(client.config)]
+    holds_it = any(one.is_relative_to(real) for one in (Path(os.path.realpath(Path.home())), *own))
+    is_in_it = any(real.is_relative_to(one) for one in own)
+    if holds_it or is_in_it or (os.path.lexists(real) and not real.is_dir()):
         raise InvalidInputError(f"{root} cannot be replaced by an artifact", hint="name a directory of its own")
     if not real.is_dir():
         return
@@ -96,6 +99,12 @@ def _clear_directory(client: Client, root: Path, index: ManifestIndex, *, everyt
             os.close(descriptor)
     except OSError as error:
         raise error_of(error, real) from error
+
+
+def _own_directories(config: Config) -> list[Path]:
+    """Return where the only copy of something lies: registry, drafts, store."""
+    store = [Path(file_uri_path(config.store))] if uri_scheme(config.store) == "file" else []
+    return [config.data_dir, *store]
 
 
 def _clear(directory: int, where: Path, index: ManifestIndex, node: Node, *, everything: bool) -> None:

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+import artfs
 from artfs.api import placing
 from artfs.content import export as exporting
 from artfs.errors import InvalidInputError, PermissionDeniedError
@@ -50,6 +51,25 @@ def test_checkout_refuses_what_holds_the_home_directory_or_the_data_of_artfs(log
     with pytest.raises(InvalidInputError, match="cannot be replaced by an artifact"):
         artifact.checkout(home.parent)
     assert home.is_dir()
+
+
+def test_checkout_refuses_what_lies_in_the_data_of_artfs(log, api, tmp_path):
+    artifact = log(files={"a": b"1"})
+    before = tree_of(tmp_path / "data/store")
+    elsewhere = artfs.Api(store=(tmp_path / "elsewhere").as_uri())
+    (tmp_path / "link").symlink_to(tmp_path / "data/store")
+    for client, root in (
+        (api.client, tmp_path / "data/store"),
+        (api.client, tmp_path / "data/new"),
+        (api.client, tmp_path / "link"),
+        (elsewhere.client, tmp_path / "elsewhere/md5"),
+    ):
+        with pytest.raises(InvalidInputError, match="cannot be replaced by an artifact"):
+            artfs.Artifact(client, "me", "demo", "data:v0").checkout(root)
+    elsewhere.client.close()
+    assert tree_of(tmp_path / "data/store") == before
+    assert not (tmp_path / "data/new").exists()
+    assert artifact.download()
 
 
 def test_a_root_that_is_a_file_is_named(log, place):
