@@ -9,7 +9,7 @@ from artfs.api.attributes import recordable
 from artfs.api.building import Building
 from artfs.api.client import Client
 from artfs.api.contents import Contents
-from artfs.errors import ArtifactFinalizedError, InvalidInputError, NotFoundError
+from artfs.errors import ArtifactFinalizedError, BusyError, InvalidInputError, NotFoundError
 from artfs.model.names import (
     CollectionRef,
     parse_alias,
@@ -260,7 +260,11 @@ class Artifact(Contents):
             self.unlink()
             return
         name = version_name(seen.index)
-        self._client.registry.delete_version(seen.collection.at(name), delete_aliases=delete_aliases)
+        try:
+            self._client.registry.delete_version(seen.collection.at(name), delete_aliases=delete_aliases)
+        except BusyError as error:
+            error.hint = "remove them first, or use delete(delete_aliases=True)"
+            raise
         self._take(dataclasses.replace(seen, state=State.DELETED, aliases=()))
         self._client.refresh_mounts(seen.collection, [name, *seen.aliases])
 
