@@ -182,13 +182,13 @@ class Run:
     ) -> Artifact:
         """Record that the run uses an artifact, and return it: ``name:alias``, ``project/name:alias`` or ``entity/project/name:alias``.
 
-        One that is not logged yet is logged first. InvalidInputError (a ValueError) if its type is another than ``type``; NotFoundError,
-        VersionDeletedError, UnreachableError.
+        One that is not logged yet is logged first, with ``aliases``. InvalidInputError (a ValueError) if its type is another than
+        ``type``; NotFoundError, VersionDeletedError, UnreachableError.
         """
         if isinstance(artifact_or_name, Artifact):
             artifact = artifact_or_name
             if artifact.is_draft():
-                self.log_artifact(artifact)
+                self.log_artifact(artifact, aliases=aliases)
                 artifact.wait()
         else:
             ref = parse_artifact_ref(artifact_or_name, self.entity, self.project)

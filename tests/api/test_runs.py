@@ -121,7 +121,8 @@ def test_use_artifact_by_every_kind_of_name(api, log, monkeypatch):
 def test_use_artifact_of_a_new_one_logs_it(api, fresh, place):
     artifact = artfs.Artifact("data", "dataset")
     with artfs.init(project="demo") as run:
-        assert run.use_artifact(artifact).version == "v0"
+        assert run.use_artifact(artifact, aliases=["prod"]).version == "v0"
+        assert artifact.aliases == ["latest", "prod"]
         assert [one.name for one in run.logged_artifacts()] == [one.name for one in run.used_artifacts()] == ["data:v0"]
 
 
