@@ -140,11 +140,8 @@ class Artifact(Contents):
 
     def log(self, run: Run, aliases: Sequence[str] = (), tags: Sequence[str] = ()) -> None:
         """Log the artifact as a run's; what `Run.log_artifact` does. Returns when the commit is journaled: from there it cannot be lost."""
-        if run.client is not self._client and self._building is not None and self._building.entries:
-            raise InvalidInputError(
-                f"the files of artifact {self._name!r} were added for another registry than that of the run",
-                hint="call artfs.init() before you make the artifact",
-            )
+        if not run.client.is_same_place(self._client):
+            self._move(run.client)
         if self._building is None:
             self._aliases.extend(name for name in aliases if name not in self._aliases)
             self._tags.extend(name for name in tags if name not in self._tags)
@@ -169,6 +166,18 @@ class Artifact(Contents):
             draft.aim(CollectionRef(run.entity, run.project, self._name))
             draft.transient = False  # what cannot be committed stays, in .staging/ of the next mount: nothing is lost
             self._pending = building.pending = self._client.commits.start(draft, wanted)
+
+    def _move(self, client: Client) -> None:
+        """Let a new artifact be one of another registry. InvalidInputError if it has files: they lie where those of the first one lie."""
+        building = self._building
+        if building is None or (building.pending is not None and not building.pending.failed):
+            return
+        if building.entries:
+            raise InvalidInputError(
+                f"the files of artifact {self._name!r} were added for another registry than that of the run",
+                hint="call artfs.init() before you make the artifact",
+            )
+        self._client, self._building = client, Building(client, self._name)
 
     def wait(self, timeout: float | None = None) -> Artifact:
         """Wait for this artifact to finish logging, if needed, and return it.

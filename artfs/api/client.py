@@ -51,6 +51,11 @@ class Client:
         """The entity of references that name none."""
         return self.config.entity or self.registry.default_entity
 
+    def is_same_place(self, other: Client) -> bool:
+        """Whether another client has the same registry and store."""
+        mine, its = self.config, other.config
+        return (mine.registry, mine.store) == (its.registry, its.store)
+
     @property
     def services(self) -> Services:
         """The parts, opened for this process. UnreachableError, SchemaError, InvalidInputError."""

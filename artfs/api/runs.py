@@ -317,8 +317,11 @@ def exit_code_of(code: object) -> int:
 
 
 def _listed(names: Sequence[str] | None) -> list[str]:
-    """Return names as a list; one alone may be given as it is, as the W&B SDK allows."""
-    return [names] if isinstance(names, str) else list(names or ())
+    """Return names as a list; one alone may be given as it is, as the W&B SDK allows. InvalidInputError for what is no name."""
+    listed = [names] if isinstance(names, str) else list(names or ())
+    if not all(isinstance(name, str) for name in listed):
+        raise InvalidInputError(f"aliases and tags are lists of names, not {listed!r}")
+    return listed
 
 
 def config_of(values: Mapping[str, Any] | None) -> dict[str, Any]:

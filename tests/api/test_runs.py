@@ -155,6 +155,40 @@ def test_log_artifact_refuses_aliases_that_cannot_be(fresh, alias):
         run.log_artifact(artifact, aliases=[alias])
 
 
+@pytest.mark.parametrize("name", [3, None, b"best"])
+def test_what_is_no_name_is_refused_as_an_alias_or_a_tag(fresh, name):
+    with artfs.init(project="demo") as run:
+        for what in ("aliases", "tags"):
+            with pytest.raises(ValueError, match="lists of names"):
+                run.log_artifact(artfs.Artifact("data", "dataset"), **{what: [name]})
+
+
+def test_a_draft_from_another_client_of_the_same_registry_is_logged(api, log, place):
+    log(files={"a": b"1"})
+    draft = artfs.Api(project="demo").artifact("data").new_draft()
+    with draft.new_file("b") as file:
+        file.write("2")
+    with artfs.init(project="demo") as run:
+        assert run.log_artifact(draft).wait().version == "v1"
+    assert sorted(api.artifact("demo/data:v1").manifest.entries) == ["a", "b"]
+    assert draft.logged_by().id == run.id
+
+
+def test_an_artifact_is_logged_in_the_registry_of_its_run(api, fresh, tmp_path):
+    """Made before the run has begun, when no other registry was known: without files it goes along, with files it cannot."""
+    empty, full = artfs.Artifact("empty", "dataset", metadata={"k": 1}), artfs.Artifact("full", "dataset")
+    with full.new_file("f") as file:
+        file.write("x")
+    with artfs.init(project="demo", registry=f"sqlite:///{tmp_path}/other.sqlite") as run:
+        run.log_artifact(empty).wait()
+        with pytest.raises(ValueError, match="another registry"):
+            run.log_artifact(full)
+    assert empty.logged_by().id == run.id
+    assert artfs.Artifact(run.client, "me", "demo", "empty:v0").metadata == {"k": 1}
+    assert not api.artifact_exists("demo/empty")
+    run.client.close()
+
+
 def test_link_artifact(api, fresh):
     with artfs.init(project="demo") as run:
         linked = run.link_artifact(artfs.Artifact("data", "dataset"), "portfolio/models", aliases=["prod"])
