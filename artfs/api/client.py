@@ -38,7 +38,7 @@ class Client:
     """
 
     def __init__(self, project: str | None = None, **settings: object) -> None:
-        self.config: Config = load_config(settings)
+        self.config: Config = load_config(settings, are_options=False)
         self.default_project = project or os.environ.get("ARTFS_PROJECT") or DEFAULT_PROJECT
         self._lock = threading.RLock()
         self._pid = os.getpid()

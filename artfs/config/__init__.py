@@ -59,9 +59,12 @@ class Config:
     retry_seconds: float
 
 
-def load_config(flags: Mapping[str, object] | None = None) -> Config:
-    """Put the settings together; ``flags`` that are None were not given. InvalidInputError names a bad one and where it is."""
-    found = read_sources(flags)
+def load_config(flags: Mapping[str, object] | None = None, *, are_options: bool = True) -> Config:
+    """Put the settings together; ``flags`` that are None were not given. InvalidInputError names a bad one and where it is.
+
+    Flags are called as options of the command line are (``--data-dir``), or as arguments of Python (``data_dir``).
+    """
+    found = read_sources(flags, are_options=are_options)
     if found.errors:
         raise found.errors[0]
     return config_of(found)

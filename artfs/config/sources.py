@@ -63,7 +63,7 @@ def config_path() -> Path:
     return Path(named) if named else Path(platformdirs.user_config_dir("artfs")) / "config.toml"
 
 
-def read_sources(flags: Mapping[str, object] | None = None) -> Sources:
+def read_sources(flags: Mapping[str, object] | None = None, *, are_options: bool = True) -> Sources:
     """Read everything that is given; ``flags`` that are None were not given. Never fails: what is wrong is in ``errors``."""
     found = Sources()
     path = config_path()
@@ -80,7 +80,7 @@ def read_sources(flags: Mapping[str, object] | None = None) -> Sources:
             found.take(name, os.environ[variable], "variable", variable, variable)
     for name, value in (flags or {}).items():
         if value is not None:
-            flag = f"--{name.replace('_', '-')}"
+            flag = f"--{name.replace('_', '-')}" if are_options else name
             found.take(name, value, "flag", flag, flag)
     return found
 

@@ -56,8 +56,10 @@ def test_settings_name_another_registry(api, log, tmp_path):
 
 
 def test_a_setting_that_is_none_is_named(fresh):
-    with pytest.raises(ValueError, match="nonsense"):
+    with pytest.raises(ValueError, match=r"^nonsense: there is no such setting"):
         artfs.Api(nonsense=1)
+    with pytest.raises(ValueError, match=r"^cache_size: "):
+        artfs.Api(cache_size="much")
 
 
 def test_types_and_collections(api, log):
