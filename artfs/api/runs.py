@@ -42,9 +42,9 @@ class RunConfig(MutableMapping[str, Any]):
         self.update({key: value})
 
     def __delitem__(self, key: str) -> None:
-        values = dict(self._run.info.config)
-        del values[key]
-        self._run.change(config=values)
+        if key not in self:
+            raise KeyError(key)
+        self._run.change_config({}, gone=key)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._run.info.config)
@@ -61,7 +61,7 @@ class RunConfig(MutableMapping[str, Any]):
     def update(self, *values: Any, **named: Any) -> None:
         """Set several values at once."""
         changed = dict(*values, **named)
-        self._run.change(config={**self._run.info.config, **recordable(changed)})
+        self._run.change_config(recordable(changed))
 
     def __repr__(self) -> str:
         return repr(dict(self))
@@ -165,11 +165,21 @@ class Run:
         return None if ended is None else ended.isoformat()
 
     def change(self, **values: Any) -> None:
-        """Record other values of the run: name, config, state, ..."""
+        """Record other values of the run: name, config, state, ... What another process has recorded meanwhile stays as it is."""
         with self._lock:
-            changed = dataclasses.replace(self._info, **values)
-            self._client.registry.change_run(changed)
-            self._info = changed
+            self._record(self._client.registry.run(self._info.ref), values)
+
+    def change_config(self, values: Mapping[str, Any], gone: str | None = None) -> None:
+        """Record some values of the configuration, and take one away; the others stay as they are recorded."""
+        with self._lock:
+            seen = self._client.registry.run(self._info.ref)
+            kept = {key: value for key, value in seen.config.items() if key != gone}
+            self._record(seen, {"config": {**kept, **values}})
+
+    def _record(self, seen: RunInfo, values: Mapping[str, Any]) -> None:
+        changed = dataclasses.replace(seen, **values)
+        self._client.registry.change_run(changed)
+        self._info = changed
 
     # Artifacts --------------------------------------------------------------------------------------------------
 

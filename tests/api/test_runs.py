@@ -39,6 +39,23 @@ def test_config_is_recorded_as_it_is_set(api, fresh):
         assert dict(api.run(f"demo/{run.id}").config) == {"b": 2, "c": 3, "d": 4}
 
 
+def test_what_another_process_records_of_a_run_stays(api, fresh):
+    """As a worker of the run does, a process that has joined it, or a user who gives it a name."""
+    with artfs.init(project="demo", id="r", config={"a": 1, "old": 0}) as run:
+        other = api.run("demo/r")
+        other.config["b"] = 2
+        other.name = "renamed"
+        run.config["c"] = 3
+        assert dict(run.config) == {"a": 1, "old": 0, "b": 2, "c": 3}
+        del other.config["old"]
+        with pytest.raises(KeyError, match="nothing"):
+            del run.config["nothing"]
+        other.config.update(d=4)
+    found = api.run("demo/r")
+    assert (found.name, found.state) == ("renamed", "finished")
+    assert dict(found.config) == {"a": 1, "b": 2, "c": 3, "d": 4}
+
+
 def test_a_block_that_raises_makes_the_run_failed(api, fresh):
     with pytest.raises(RuntimeError), artfs.init(project="demo") as run:
         raise RuntimeError
