@@ -86,6 +86,7 @@ class Draft:
         if about is None:
             raise IntegrityError(f"draft {directory} is damaged: it does not say what it is")
         self.collection = CollectionRef(about["entity"], about["project"], about["collection"])
+        self._name = str(self.database.get("name"))
         self.created_at = datetime.fromisoformat(about["created_at"])
         self.base = self._load_base()
         index = None if self.base is None else open_base(self.base)
@@ -102,12 +103,13 @@ class Draft:
 
     @property
     def name(self) -> str:
-        """The name in ``.staging/``."""
-        return str(self.database.get("name"))
+        """The name in ``.staging/``. Known without the database, which another thread may have closed: the draft was committed, say."""
+        return self._name
 
     def rename(self, name: str) -> None:
         """Give the draft another name."""
         self.database.set("name", name)
+        self._name = name
 
     def aim(self, collection: CollectionRef) -> None:
         """Let the draft become a version of another collection."""
@@ -236,7 +238,8 @@ class Drafts:
         self, collection: CollectionRef, name: str, base: Base | None = None, *, transient: bool = False
     ) -> Draft:
         """Make a draft and own it; ExistsError if this process owns one of that name in the collection."""
-        if any(draft.collection == collection and draft.name == name for draft in self.owned()):
+        others = (draft for draft in self.owned() if draft.collection == collection and draft.name == name)
+        if any(not draft.is_gone for draft in others):
             raise ExistsError(f"{collection} has a draft {name!r} already")
         draft_id = uuid.uuid4().hex
         new = self._directory / (_NEW + draft_id)

@@ -78,6 +78,18 @@ def test_rubbish_is_swept_and_other_registries_are_left_alone(tmp_path):
     other.close()
 
 
+def test_a_draft_that_another_thread_ends_meanwhile_is_in_nobodys_way(tmp_path, monkeypatch):
+    drafts = open_drafts(tmp_path)
+    ended = drafts.create(COLLECTION, "x")
+    seen = drafts.owned()
+    ended.discard()
+    monkeypatch.setattr(
+        drafts, "owned", lambda: seen
+    )  # the look of the one who makes another, before the first has ended
+    assert [drafts.create(COLLECTION, name).name for name in ("x", "y")] == ["x", "y"]
+    assert ended.name == "x"
+
+
 def test_two_drafts_of_one_name_are_refused(tmp_path):
     drafts = open_drafts(tmp_path)
     drafts.create(COLLECTION, "x")
