@@ -20,6 +20,7 @@ from artfs.errors import ArtifactFinalizedError, BusyError, InvalidInputError, N
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.names import DEFAULT_PROJECT, CollectionRef, version_name
 from artfs.model.paths import join, parse_entry_path, split
+from artfs.model.reference import redact
 from artfs.staging.drafts import Base
 from artfs.staging.hashing import hash_one, remember
 from artfs.staging.progress import Progress
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20
 _BATCH = 512  # files whose digests are remembered in one transaction
+_ONE_BY_ONE = "add the objects one by one, under names of their own"
 _MOST_PATH = 4095  # bytes: PATH_MAX of Linux, which counts the NUL at the end
 
 
@@ -283,6 +285,7 @@ class Building:
         path = parse_entry_path(name) if name else ""
         links = self._client.services.links()
         added = list(links.expand(path, uri, checksum=checksum, max_objects=max_objects))
+        _check_apart(added, uri)
         draft = self.draft
         with self.lock:
             self._check_open()
@@ -312,6 +315,23 @@ class Building:
     def _drop(self, path: str) -> None:
         self.draft.tree.unlink(path)
         del self._entries[path]
+
+
+def _check_apart(entries: Iterable[Entry], uri: str) -> None:
+    """InvalidInputError for what a bucket can hold and no version can: one of two would be lost without a word."""
+    paths: set[str] = set()
+    for entry in entries:
+        if entry.path in paths:
+            raise InvalidInputError(f"{redact(uri)} has two objects for the path {entry.path!r}", hint=_ONE_BY_ONE)
+        paths.add(entry.path)
+    for path in paths:
+        above = path
+        while above := above.rpartition("/")[0]:
+            if above in paths:
+                raise InvalidInputError(
+                    f"{redact(uri)} has {above!r} as an object and as a directory, which holds {path!r}",
+                    hint=_ONE_BY_ONE,
+                )
 
 
 def _digest(data: IO[bytes], algorithm: Algorithm) -> Digest:

@@ -343,3 +343,26 @@ def test_a_forked_child_neither_waits_for_the_commits_of_its_parent_nor_ends_its
     finally:
         hold.set()
     assert artifact.wait().version == "v0"
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (("a", "a/b"), "'a' as an object and as a directory, which holds 'a/b'"),
+        (("a/b/c", "a"), "'a' as an object and as a directory, which holds 'a/b/c'"),
+        (("a//b", "a/b"), "two objects for the path 'a/b'"),
+    ],
+)
+def test_add_reference_refuses_a_prefix_that_no_version_can_hold(
+    place, gcs_server, monkeypatch, request, keys, message
+):
+    for name, value in gcs_server.environment().items():
+        monkeypatch.setenv(name, value)
+    request.getfixturevalue("fresh")
+    bucket = gcs_server.client().bucket(gcs_server.bucket())
+    for key in keys:
+        bucket.blob(f"prefix/{key}").upload_from_string(key.encode())
+    artifact = artfs.Artifact("data", "dataset")
+    with pytest.raises(ValueError, match=message):
+        artifact.add_reference(f"gs://{bucket.name}/prefix")
+    assert not artifact.manifest.entries
