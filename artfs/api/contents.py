@@ -35,7 +35,11 @@ class Contents(Attributes):
     def _open_building(self, what: str) -> Building:
         """Return where files are added; ArtifactFinalizedError if none can be any more."""
         is_being_logged = self._pending is not None and not self._pending.failed
-        if self._building is None or is_being_logged or self._final:
+        if self._building is not None and self._final and not is_being_logged:
+            raise ArtifactFinalizedError(
+                f"'{what}' cannot be used: artifact {self._name!r} is finalized", hint="log it"
+            )
+        if self._building is None or is_being_logged:
             raise ArtifactFinalizedError(
                 f"'{what}' cannot be used: artifact {self._name!r} was logged already",
                 hint="change a copy: artifact.new_draft()",

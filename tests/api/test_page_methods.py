@@ -1,5 +1,6 @@
 """One test, at least, for each method of the page that defines the ``Artifact`` class. ``docs/api.md`` lists them."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -8,6 +9,7 @@ import pathlib
 import pytest
 
 import artfs
+from artfs.api import placing
 from artfs.errors import (
     ArtifactFinalizedError,
     ArtifactNotLoggedError,
@@ -126,6 +128,17 @@ def test_add_file_finalized(log, place):
     (place / "f").touch()
     with pytest.raises(ArtifactFinalizedError, match="add_file"):
         artifact.add_file("f")
+
+
+def test_what_is_finalized_says_so_and_can_be_logged(api, new, place):
+    (place / "f").touch()
+    new.finalize()
+    with pytest.raises(ArtifactFinalizedError, match="'data' is finalized"):
+        new.add_file("f")
+    with artfs.init(project="demo") as run:
+        assert run.log_artifact(new).wait().version == "v0"
+    with pytest.raises(ArtifactFinalizedError, match="was logged already"):
+        new.add_file("f")
 
 
 def make_tree(root):
@@ -326,6 +339,24 @@ def test_download_path_prefix(api, log, place):
     assert tree_of(place / "x") == {"d": None, "d/b": b"2", "d/e": None, "d/e/c": b"3"}
     with pytest.raises(NotFoundError, match="nothing"):
         api.artifact("demo/data").download("y", path_prefix="nothing")
+
+
+@pytest.mark.parametrize("method", ["download", "checkout"])
+def test_download_shows_progress(api, log, place, monkeypatch, method):
+    log(files={"a": b"1", "d/b": b"22"})
+    seen = []
+
+    @contextlib.contextmanager
+    def showing(snapshot, after):
+        yield
+        seen.append((after, snapshot()))
+
+    monkeypatch.setattr(placing, "showing", showing)
+    getattr(api.artifact("demo/data"), method)("x")
+    ((after, counters),) = seen
+    assert after == 0.5  # s: what is there at once shows nothing
+    assert (counters["phase"], counters["files_done"], counters["files_total"]) == ("download", 2, 2)
+    assert (counters["bytes_done"], counters["bytes_total"]) == (3, 3)
 
 
 def test_download_recursive(api, log, new, place):
