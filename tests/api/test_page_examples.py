@@ -10,7 +10,7 @@ import artfs
 from artfs.errors import NotFoundError
 from tests.harness import tree_of
 
-WORLDS = ["sqlite+files", "sqlite+s3", "sqlite+gcs", "postgresql+files", "postgresql+s3"]
+WORLDS = ["sqlite+files", "sqlite+s3", "sqlite+gcs", "postgresql+files", "postgresql+s3", "postgresql+gcs"]
 
 
 @pytest.fixture(params=WORLDS)

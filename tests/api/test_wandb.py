@@ -129,6 +129,41 @@ def test_a_reference_to_http_is_the_same(both, http_server, url, checksum):
     assert both[0].digest == both[1].digest
 
 
+@pytest.mark.parametrize("name", [None, "under/here"])
+@pytest.mark.parametrize("key", ["prefix", "prefix/", "prefix/a", "prefix/d"])
+def test_a_reference_to_s3_is_the_same(place, s3_server, monkeypatch, request, key, name):
+    for variable, value in s3_server.environment().items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("AWS_S3_ENDPOINT_URL", s3_server.environment()["AWS_ENDPOINT_URL_S3"])
+    bucket = s3_server.bucket()
+    for path in ("a", "d/b", "d/e/ünï c"):
+        s3_server.client().put_object(Bucket=bucket, Key=f"prefix/{path}", Body=path.encode())
+    both = request.getfixturevalue("both")
+    for artifact in both:
+        artifact.add_reference(f"s3://{bucket}/{key}", name=name)
+    ours, theirs = map(content, both)
+    assert ours == theirs
+    assert ours
+    assert both[0].digest == both[1].digest
+
+
+@pytest.mark.parametrize("name", [None, "under/here"])
+@pytest.mark.parametrize("key", ["prefix", "prefix/", "prefix/a", "prefix/d"])
+def test_a_reference_to_gcs_is_the_same(place, gcs_server, monkeypatch, request, key, name):
+    for variable, value in gcs_server.environment().items():
+        monkeypatch.setenv(variable, value)
+    bucket = gcs_server.client().bucket(gcs_server.bucket())
+    for path in ("a", "d/b", "d/e/ünï c"):
+        bucket.blob(f"prefix/{path}").upload_from_string(path.encode())
+    both = request.getfixturevalue("both")
+    for artifact in both:
+        artifact.add_reference(f"gs://{bucket.name}/{key}", name=name)
+    ours, theirs = map(content, both)
+    assert ours == theirs
+    assert ours
+    assert both[0].digest == both[1].digest
+
+
 WRONG = {
     "no file": lambda artifact: artifact.add_file("nothing"),
     "a directory as a file": lambda artifact: artifact.add_file("files"),
