@@ -10,6 +10,7 @@ The tree::
     │   └── ConflictError         5   somebody else has changed the same thing meanwhile
     │       └── CollectedError        what a commit relies on may have been removed from the store
     ├── PermissionDeniedError     6
+    │   └── CredentialsError      6   there are none, they are of no use, or they are not accepted
     ├── ReadOnlyError             6   a committed version, or a mount with -o ro
     ├── IntegrityError            7   bytes that are not what the manifest names
     │   └── ChangedError          7   what a reference names is another object now
@@ -90,6 +91,10 @@ class PermissionDeniedError(ArtfsError):
     """The caller may not do this."""
 
     exit_code = 6
+
+
+class CredentialsError(PermissionDeniedError):
+    """A backend lets nobody in with the credentials that there are. What is on this machine can be read without any."""
 
 
 class ReadOnlyError(ArtfsError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artfs.errors import PermissionDeniedError, UnreachableError
+from artfs.errors import CredentialsError, InvalidInputError, PermissionDeniedError, UnreachableError
 from artfs.model.reference import uri_scheme
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ def check_key(key: str) -> str:
     """Return a key without blanks around it; InvalidInputError if it has not the form of one."""
     from artfs.wandb.sources import ApiKey
 
-    return ApiKey(key.strip(), "the input").secret
+    try:
+        return ApiKey(key.strip(), "the input").secret
+    except CredentialsError as error:
+        raise InvalidInputError(error.message, hint=error.hint) from None
 
 
 def log_in(base: BaseUrl, key: str, environ: Mapping[str, str] | None = None) -> Identity:

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from artfs.errors import ArtfsError, InvalidInputError, NotFoundError, UnreachableError
+from artfs.errors import ArtfsError, CredentialsError, InvalidInputError, NotFoundError, UnreachableError
 from artfs.model.timings import Timings
 from artfs.registry import codec
 
@@ -42,6 +42,12 @@ class Health:
     reason: str
 
 
+class _Refused(threading.local):
+    """Why nobody is asked by this thread now."""
+
+    by: CredentialsError | None = None
+
+
 class Fallback:
     """A registry, opened by ``connect`` when it is first asked, and its memory."""
 
@@ -53,6 +59,7 @@ class Fallback:
         self._away_since: float | None = None
         self._retry_at = 0.0
         self._reason = ""
+        self._refused = _Refused()
         self._counting = threading.Lock()
         self.timings = Timings()
         self.failures = 0
@@ -123,6 +130,8 @@ class Fallback:
         return result
 
     def _read(self, question: str, ask: Callable[[Registry], T], decode: Callable[[str], T]) -> T:
+        if self._refused.by is not None:
+            return self._remembered(question, decode, self._refused.by)
         if self._is_paused():
             return self._remembered(question, decode, UnreachableError(f"the registry is away: {self._reason}"))
         began = time.monotonic()
@@ -143,11 +152,36 @@ class Fallback:
     def _one(
         self, question: str, ask: Callable[[Registry], T], decode: Callable[[str], T], out_of_list: Callable[[], T]
     ) -> T:
-        """Answer a question about one name; where it was never asked, and the registry is away, out of the list that was seen last."""
+        """Answer a question about one name; where it was never asked, and the registry is away, out of the list that was seen last.
+
+        Without credentials, too, as nobody needs any for what is on this machine. A list that may have changed is refused then, so that
+        somebody notices.
+        """
         try:
             return self._read(question, ask, decode)
         except UnreachableError:
             return out_of_list()
+        except CredentialsError as error:
+            with self._without_asking(error):
+                return (
+                    out_of_list() if self._memory.get(question) is None else self._remembered(question, decode, error)
+                )
+
+    def _named(self, question: str, ask: Callable[[Registry], T], decode: Callable[[str], T]) -> T:
+        """Answer a question about one name that no list has."""
+        try:
+            return self._read(question, ask, decode)
+        except CredentialsError as error:
+            return self._remembered(question, decode, error)
+
+    @contextlib.contextmanager
+    def _without_asking(self, error: CredentialsError) -> Iterator[None]:
+        """Let the memory answer this thread, and refuse with the error what it does not know."""
+        self._refused.by = error
+        try:
+            yield
+        finally:
+            self._refused.by = None
 
     def _list(
         self,

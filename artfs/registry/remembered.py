@@ -55,14 +55,14 @@ class RememberedRegistry(Fallback):
     @property
     def id(self) -> str:
         """The name of the registry; UnreachableError if it is away and was never seen."""
-        return self._read("id", lambda registry: [registry.id], codec.decode_names)[0]
+        return self._named("id", lambda registry: [registry.id], codec.decode_names)[0]
 
     @property
     def default_entity(self) -> str:
         """The entity of references that name none: that of the settings, or what the registry says."""
         return (
             self._default_entity
-            or self._read("default_entity", lambda registry: [registry.default_entity], codec.decode_names)[0]
+            or self._named("default_entity", lambda registry: [registry.default_entity], codec.decode_names)[0]
         )
 
     def seen(self) -> Iterator[Version]:
@@ -123,17 +123,17 @@ class RememberedRegistry(Fallback):
 
     def version(self, ref: ArtifactRef) -> Version:
         """Return a COMMITTED version."""
-        return self._read(f"version {ref}", lambda registry: registry.version(ref), codec.decode_version)
+        return self._named(f"version {ref}", lambda registry: registry.version(ref), codec.decode_version)
 
     def version_by_id(self, version_id: str) -> Version:
         """Return a COMMITTED version by its id."""
         question = f"version_by_id {version_id}"
-        return self._read(question, lambda registry: registry.version_by_id(version_id), codec.decode_version)
+        return self._named(question, lambda registry: registry.version_by_id(version_id), codec.decode_version)
 
     def version_of_commit(self, client_id: str) -> Version:
         """Return the COMMITTED version that a commit has made."""
         question = f"version_of_commit {client_id}"
-        return self._read(question, lambda registry: registry.version_of_commit(client_id), codec.decode_version)
+        return self._named(question, lambda registry: registry.version_of_commit(client_id), codec.decode_version)
 
     def versions(self, collection: CollectionRef) -> Sequence[Version]:
         """Return all COMMITTED versions of a collection."""

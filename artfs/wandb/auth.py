@@ -74,7 +74,7 @@ class Credentials:
     def authorization(self, until: float) -> Authorization:
         """Return the header for a request. ``until`` is the time (of ``clock``) at which an exchange of tokens gives up.
 
-        PermissionDeniedError if there are none, InvalidInputError if they have no use, UnreachableError if there is no token to be had.
+        CredentialsError if there are none, or if they are of no use, UnreachableError if there is no token to be had.
         """
         with self._lock:
             if self._source is None or (self._token is not None and not self._token.is_good(self._now())):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from artfs.errors import (
     ArtfsError,
     ConflictError,
+    CredentialsError,
     ExistsError,
     InvalidInputError,
     NotFoundError,
@@ -74,7 +75,7 @@ class RefusedError(ArtfsError):
     """A server refused something, for a reason that is none of those which artfs knows."""
 
 
-class NotAcceptedError(PermissionDeniedError):
+class NotAcceptedError(CredentialsError):
     """A server does not accept the credentials (status 401). Raised within this package, where they are read again."""
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artfs.errors import InvalidInputError, PermissionDeniedError
+from artfs.errors import CredentialsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,7 @@ class ApiKey:
 
     def __post_init__(self) -> None:
         if problem := _problem(self.secret):
-            raise InvalidInputError(
+            raise CredentialsError(
                 f"the API key of {self.source} {problem}", hint="copy it anew from the settings page"
             )
 
@@ -48,25 +48,25 @@ class IdentityToken:
     source: str
 
     def read(self) -> str:
-        """Return the token; InvalidInputError."""
+        """Return the token; CredentialsError."""
         try:
             text = self.path.read_text("ascii").strip()
         except OSError as error:
-            raise InvalidInputError(
+            raise CredentialsError(
                 f"{self.source} names {self.path}, which cannot be read: {error.strerror}"
             ) from error
         except UnicodeError:
             text = ""
         if not _JWT.fullmatch(text):
-            raise InvalidInputError(f"{self.source} names {self.path}, in which is no identity token (JWT)")
+            raise CredentialsError(f"{self.source} names {self.path}, in which is no identity token (JWT)")
         return text
 
 
 def find_source(base: BaseUrl, environ: Mapping[str, str]) -> ApiKey | IdentityToken:
-    """Return what there is for a server; PermissionDeniedError if there is nothing, InvalidInputError if it is of no use."""
+    """Return what there is for a server; CredentialsError if there is nothing, or if it is of no use."""
     key, token = environ.get("WANDB_API_KEY"), environ.get("WANDB_IDENTITY_TOKEN_FILE")
     if key and token:
-        raise InvalidInputError("both WANDB_API_KEY and WANDB_IDENTITY_TOKEN_FILE are set", hint="unset one of them")
+        raise CredentialsError("both WANDB_API_KEY and WANDB_IDENTITY_TOKEN_FILE are set", hint="unset one of them")
     if key:
         return ApiKey(key, "WANDB_API_KEY")
     if token:
@@ -75,7 +75,7 @@ def find_source(base: BaseUrl, environ: Mapping[str, str]) -> ApiKey | IdentityT
     file = netrc_file(environ)
     if file is not None and (found := _netrc_password(file, base.netloc)):
         return ApiKey(found, f"machine {base.netloc} in {file}")
-    raise PermissionDeniedError(
+    raise CredentialsError(
         f"there are no credentials for {base}",
         hint=f"set WANDB_API_KEY, or WANDB_IDENTITY_TOKEN_FILE, or run: artfs login {base}, or wandb login --host {base}",
     )
@@ -94,11 +94,11 @@ def _netrc_password(file: Path, machine: str) -> str | None:
     except FileNotFoundError:
         return None
     except netrc.NetrcParseError as error:  # its text may be a word of the file, such as a password
-        raise InvalidInputError(f"{file} cannot be read: an error on line {error.lineno}") from None
+        raise CredentialsError(f"{file} cannot be read: an error on line {error.lineno}") from None
     except OSError as error:
-        raise InvalidInputError(f"{file} cannot be read: {error.strerror}") from error
+        raise CredentialsError(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeError:
-        raise InvalidInputError(f"{file} cannot be read: it is not text") from None
+        raise CredentialsError(f"{file} cannot be read: it is not text") from None
     return entry[2] if entry else None
 
 

@@ -113,6 +113,27 @@ def test_a_refused_key_is_no_permission_and_one_line_in_the_log_until_it_works_a
     wait_for(lambda: readable(mounted.collection() / "v0/00.bin") == FILES["00.bin"])
 
 
+@pytest.mark.parametrize("how", ["none", "bad", "refused"])
+def test_what_is_here_is_read_without_credentials_after_a_restart(mounted, server, how):
+    collection = mounted.collection()
+    assert (collection / "latest/00.bin").read_bytes() == FILES["00.bin"]
+    mounted.umount()
+    netrc = mounted.root / "netrc"
+    if how == "none":
+        netrc.unlink()
+    elif how == "bad":
+        netrc.write_text(f"machine {server.url.removeprefix('http://')} login user password short\n")
+    else:
+        server.key = "local-" + "3" * 40
+        mounted.expected.append("does not accept the credentials")
+    mounted.mount()
+    for version in ("v0", "latest"):
+        assert (collection / version / "00.bin").read_bytes() == FILES["00.bin"]
+        assert sorted(os.listdir(collection / version)) == sorted(FILES)
+    for call, path in ((Path.read_bytes, collection / "v0/01.bin"), (os.listdir, mounted.mountpoint)):
+        assert failure(call, path) == errno.EACCES
+
+
 def readable(path):
     try:
         return path.read_bytes()

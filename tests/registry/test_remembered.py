@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from artfs.errors import NotFoundError, UnreachableError
+from artfs.errors import CredentialsError, NotFoundError, UnreachableError
 from artfs.model.names import CollectionRef, RunRef
 from artfs.model.run import RunState
 from artfs.registry import fallback
@@ -27,6 +27,7 @@ class Link:
     def __init__(self):
         self.data = FakeData()
         self.cut = False
+        self.refused = False
         self.calls = 0
 
     def connect(self):
@@ -37,6 +38,8 @@ class Link:
         self.calls += 1
         if self.cut:
             raise UnreachableError("the link is cut")
+        if self.refused:
+            raise CredentialsError("the key is not accepted")
 
 
 class _Linked:
@@ -115,6 +118,35 @@ def test_all_that_was_seen_is_shown_by_a_program_that_never_reached_the_registry
     seen = all_of(first)
     link.cut = True
     assert all_of(opened()) == seen
+
+
+@pytest.mark.parametrize("seen_by", ["name", "list"])
+def test_without_credentials_what_was_seen_is_found_by_name_and_lists_are_refused(link, opened, seen_by):
+    registry = opened()
+    fill(registry)
+    seen = all_of(registry)
+    found = {name: registry.find(DATA, name) for name in ("v0", "best")}
+    if seen_by == "list":
+        for name in found:
+            registry._memory.forget(f"find {DATA} {name}")
+    link.refused = True
+    for again in (registry, opened()):
+        assert (again.id, again.version(DATA.at("best")), again.version(DATA.at("v0"))) == seen[1:]
+        assert {name: again.find(DATA, name) for name in found} == found
+        assert again.entity_exists("me")
+        assert again.project_exists("me", "demo")
+        assert again.collection_info(DATA).ref == DATA
+        with pytest.raises(NotFoundError):
+            again.find(DATA, "v9")
+        for ask, *words in (
+            (again.entities,),
+            (again.listing, DATA),
+            (again.version, DATA.at("v9")),
+            (again.remove_alias, DATA, "best"),
+        ):
+            with pytest.raises(CredentialsError):
+                ask(*words)
+        assert again.health().away_since is None
 
 
 @AWAY

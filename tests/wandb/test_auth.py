@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from artfs.errors import InvalidInputError, PermissionDeniedError, UnreachableError
+from artfs.errors import CredentialsError, PermissionDeniedError, UnreachableError
 from artfs.wandb.session import WandbSession
 from tests.wandb.conftest import KEY, OTHER_KEY, VIEWER, basic, viewer
 from tests.wandb.stub import Reply, Stub
@@ -251,7 +251,7 @@ def test_an_exchange_is_tried_again_and_its_failure_holds_for_those_who_wait(ses
 
 def test_a_missing_identity_token_says_which_file(session, home):
     (home / "jwt").unlink()
-    with pytest.raises(InvalidInputError, match=re.escape(str(home / "jwt"))):
+    with pytest.raises(CredentialsError, match=re.escape(str(home / "jwt"))):
         ask(session)
 
 
