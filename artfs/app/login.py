@@ -40,6 +40,22 @@ def server_of(config: Config, url: str | None, environ: Mapping[str, str] | None
     return parse_base_url(url or registry or environ.get("WANDB_BASE_URL") or DEFAULT)
 
 
+def missing_credentials(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
+    """Return why the registry will let nobody in, as far as that is known without asking it; nothing if it may let this user in."""
+    from artfs.wandb.sources import IdentityToken, find_source
+
+    if config.offline or uri_scheme(config.registry) not in {"http", "https"}:
+        return []
+    environ = os.environ if environ is None else environ
+    try:
+        source = find_source(server_of(config, None, environ), environ)
+        if isinstance(source, IdentityToken):
+            source.read()
+    except CredentialsError as error:
+        return [f"{error}: only what is on this machine can be read"]
+    return []
+
+
 def check_key(key: str) -> str:
     """Return a key without blanks around it; InvalidInputError if it has not the form of one."""
     from artfs.wandb.sources import ApiKey

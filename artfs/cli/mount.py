@@ -54,6 +54,7 @@ def command(
     ENETUNREACH, and commits wait for a mount that is not offline. `artfs ready` says beforehand what could be read.
     """
     from artfs.app.launch import mount
+    from artfs.app.login import missing_credentials
     from artfs.cli.mount_options import take_settings, warnings_of
 
     settings, options_left = take_settings(options)
@@ -65,4 +66,5 @@ def command(
         config = dataclasses.replace(config, metrics_port=metrics_port)
     if offline:
         config = dataclasses.replace(config, offline=True)
+    warn(missing_credentials(config))
     return mount(config, mountpoint, options_left, foreground=foreground)

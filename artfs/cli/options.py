@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 _SETTINGS = (
-    ("--registry", "URL of the registry: sqlite:////path/registry.sqlite, postgresql://user@host/database."),
+    (
+        "--registry",
+        "URL of the registry: sqlite:////path/registry.sqlite, postgresql://user@host/database, https://api.wandb.ai.",
+    ),
     ("--store", "URL of the store: file:///path, s3://bucket/prefix, gs://bucket/prefix."),
     ("--entity", "The entity of references that name none."),
     ("--data-dir", "Directory of the embedded registry, its store, and drafts."),

@@ -62,7 +62,7 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
     mode = (", read-only" if status["read_only"] else "") + (", offline" if status["offline"] else "")
     yield f"{status['mountpoint']}  (pid {status['pid']}{mode}, up {_duration(status['up_seconds'])})"
     yield from _registry(status)
-    yield f"  store     {status['store']}"
+    yield f"  store     {_store(status)}"
     yield from _cache(status)
     yield from _services(status)
     yield from _drafts(status)
@@ -71,6 +71,12 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"  metrics   http://127.0.0.1:{status['metrics_port']}/metrics"
     yield f"  log       {status['log'] or 'on stderr'} ({status['log_level']})"
     yield from _errors(status)
+
+
+def _store(status: dict[str, Any]) -> str:
+    """Return where bytes lie. A W&B server is registry and store in one: the setting is not looked at then."""
+    of_wandb = status["registry"].startswith(("http:", "https:"))
+    return "on the W&B server" if of_wandb else str(status["store"])
 
 
 def _registry(status: dict[str, Any]) -> Iterator[str]:

@@ -47,9 +47,7 @@ def parse_base_url(text: str, *, allow_plain: bool = False) -> BaseUrl:
     if host in _SITES:
         raise InvalidInputError(f"{shown!r} has the pages for people, and not the API", hint=f"use {DEFAULT}")
     if parts.scheme == "http" and not allow_plain and not is_loopback(host):
-        raise InvalidInputError(
-            f"{shown!r} would carry the API key where others can read it", hint="use https, or allow plain HTTP for it"
-        )
+        raise InvalidInputError(f"{shown!r} would carry the API key where others can read it", hint="use https")
     netloc = parts.netloc.lower()
     return BaseUrl(f"{parts.scheme}://{netloc}{parts.path.rstrip('/')}", netloc)
 

@@ -196,3 +196,37 @@ def test_no_key_is_one_clear_error(fresh, server, tmp_path):
     fresh.environment.pop("WANDB_API_KEY", None)
     done = fresh.run("ls", "me/demo", code=6)
     assert "WANDB_API_KEY" in done.stderr
+
+
+def said_by_mount(artfs):
+    done = artfs.run("mount", artfs.mountpoint)
+    artfs._mounted.add(artfs.mountpoint)
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("WANDB_API_KEY", "", "there are no credentials for"),
+        ("WANDB_API_KEY", "short", "has 5 characters"),
+        ("WANDB_IDENTITY_TOKEN_FILE", "/nowhere", "both"),
+    ],
+)
+def test_a_mount_without_a_usable_key_says_so_at_once(fresh, server, name, value, expected):
+    fresh.environment[name] = value
+    said = said_by_mount(fresh)
+    assert expected in said
+    assert "only what is on this machine can be read" in said
+    with pytest.raises(PermissionError):
+        os.listdir(fresh.mountpoint)
+    assert server.requests() == []
+
+
+def test_a_mount_with_a_key_says_nothing_and_status_names_no_store(fresh, server):
+    assert said_by_mount(fresh) == ""
+    shown = fresh.out("status").splitlines()
+    assert "  store     on the W&B server" in shown
+
+
+def test_an_address_without_a_scheme_is_refused_with_one_that_has_it(fresh):
+    assert "https://api.wandb.ai" in fresh.run("ls", "--registry", "api.wandb.ai", code=2).stderr
