@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -95,3 +97,61 @@ def test_the_sdk_reads_what_artfs_commits_and_builds_on_it(server, services, tmp
     assert seen["draft"] == "v2"
     version = services.registry.version(CollectionRef("me", "demo", "files").at("latest"))
     assert content(services, version) == FILES | {"added by the SDK": b"added"}
+
+
+_MEDIA = """
+import json, sys, numpy, artfs
+url, directory, odd = sys.argv[1:]
+with artfs.init(entity="me", project="demo", id="media") as run:
+    table = artfs.Table(columns=["n", "picture"])
+    for shade in range(3):
+        table.add_data(shade, artfs.Image(numpy.full((4, 4, 3), shade * 50, dtype=numpy.uint8)))
+    tables = artfs.Artifact("tables", "predictions")
+    tables.add(table, "results")
+    run.log_artifact(tables).wait()
+    references = artfs.Artifact("references", "dataset")
+    references.add_reference(url, name="remote.txt")
+    references.add_reference(directory, name="directory")
+    references.add_reference(tables.get_entry("results.table.json"), name="of another")
+    run.log_artifact(references).wait()
+    noted = artfs.Artifact("noted", "dataset")  # the SDK has no way to read these either
+    noted.add_reference(url, name="unchecked.txt", checksum=False)
+    noted.add_reference("strange://somewhere/else", name="strange")
+    run.log_artifact(noted).wait()
+    named = artfs.Artifact("odd", "dataset")
+    named.add_dir(odd)
+    run.log_artifact(named).wait()
+"""
+ODD = (
+    "empty", "sp ace/ünï (x) & y.txt", "dollar$.txt", "back\\slash", "percent%41.txt", "name:colon", ".hidden/.file", "new\nline",
+    "quo'te\"s", "#hash?query=1", "tab\tin", "日本/語", "-dash", "very/" + "d/" * 20 + "deep", "n" * 200,
+)  # fmt: skip
+
+
+def test_the_sdk_reads_tables_references_and_odd_names_of_the_python_api(server, environment, http_server, tmp_path):
+    (http_server.files / "remote.txt").write_bytes(b"from the web")
+    odd = {name: b"" if name == "empty" else name.encode() for name in ODD}
+    for root, files in ((tmp_path / "odd", odd), (tmp_path / "there", {"a": b"1", "d/b": b"2"})):
+        for name, data in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(data)
+    url, there = f"{http_server.url}/remote.txt", (tmp_path / "there").as_uri()
+    words = [sys.executable, "-c", _MEDIA, url, there, tmp_path / "odd"]
+    done = subprocess.run(
+        words, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+    seen = run(server, "../../registry/wandb/sdk_reads_media")
+
+    assert seen["table"] == [[0, 0], [1, 50], [2, 100]]
+    assert seen["odd"] == md5s(odd)
+    table = server.read("me/demo/tables:latest", "results.table.json")
+    assert seen["references"] == md5s(
+        {"remote.txt": b"from the web", "directory/a": b"1", "directory/d/b": b"2", "of another": table}
+    )
+    tables = base64.b64decode(server.artifact("me/demo/tables:latest").id).hex()
+    assert seen["entries"]["of another"][0] == f"wandb-artifact://{tables}/results.table.json"
+    assert seen["entries"]["strange"] == ["strange://somewhere/else", "strange://somewhere/else", 0]
+    assert seen["entries"]["unchecked.txt"] == [url, url, 0]
+    assert seen["entries"]["directory/d/b"][0] == f"{there}/d/b"
