@@ -115,6 +115,25 @@ def decode_manifest(chunks: Iterable[bytes]) -> Iterator[Entry]:
             raise InvalidInputError(f"manifest has no {key!r}")
 
 
+def storage_place(chunks: Iterable[bytes]) -> tuple[str, str | None]:
+    """Return the layout (V1 or V2) that an untrusted manifest has, and the region that it names, None for the usual one.
+
+    What follows them is not read.
+    """
+    window = _Window(chunks)
+    for key in window.members():
+        if key == "contents":
+            for _ in window.members():
+                window.value()
+            continue
+        value = window.value()
+        if key == "storagePolicyConfig" and isinstance(value, dict):
+            region = value.get("storageRegion")
+            layout = "V2" if value.get("storageLayout") == "V2" else "V1"
+            return layout, region if isinstance(region, str) and region else None
+    return "V1", None
+
+
 def _check_header(key: str, value: JsonValue) -> None:
     if key == "version" and (value != MANIFEST_VERSION or isinstance(value, bool)):
         raise InvalidInputError(f"manifest has version {value!r}: only {MANIFEST_VERSION} is known")

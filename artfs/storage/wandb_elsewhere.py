@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from cachetools import LRUCache
+
 from artfs.errors import NotFoundError
+from artfs.model.manifest import storage_place
 from artfs.storage.files import FileSource
 from artfs.wandb.operation import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from artfs.model.entry import Entry
     from artfs.wandb.session import WandbSession
@@ -65,10 +68,12 @@ def _has_digest(source: FileSource, entry: Entry) -> bool:
 class ByDigest:
     """Files by the addresses that are made of a digest. Thread-safe."""
 
-    def __init__(self, session: WandbSession) -> None:
+    def __init__(self, session: WandbSession, read_manifest: Callable[[str], Iterator[bytes]]) -> None:
         self._session = session
+        self._read_manifest = read_manifest
         self._lock = threading.Lock()
         self._places: dict[str, tuple[str, str, str]] = {}
+        self._layouts: LRUCache[str, tuple[str, str]] = LRUCache(1024)
 
     def open(self, entry: Entry, version_id: str) -> FileSource:
         """Return a file, fetched whole. NotFoundError if no address has it; IntegrityError if it has another size."""
@@ -89,9 +94,25 @@ class ByDigest:
         place = self._place(version_id)
         names, birth = "/".join(quote(name) for name in place), quote(entry.birth_artifact_id or "")
         name = entry.path.rpartition("/")[2]
-        yield f"{base}/artifactsV2/default/{names}/{quote(version_id)}/{birth}/{digest}/{quote(name)}"
-        yield f"{base}/artifactsV2/default/{names}/{birth}/{digest}/{quote(name)}"
-        yield f"{base}/artifacts/{quote(place[0])}/{digest}"
+        layout, region = self._layout(version_id)
+        there = f"{base}/artifactsV2/{quote(region, safe='')}/{names}"
+        second = [
+            f"{there}/{quote(version_id)}/{birth}/{digest}/{quote(name)}",
+            f"{there}/{birth}/{digest}/{quote(name)}",
+        ]
+        first = [f"{base}/artifacts/{quote(place[0])}/{digest}"]
+        yield from [*first, *second] if layout == "V1" else [*second, *first]
+
+    def _layout(self, version_id: str) -> tuple[str, str]:
+        """Return how the files of a version are addressed, and in which region they lie: only its manifest says that."""
+        with self._lock:
+            known = self._layouts.get(version_id)
+        if known is None:
+            layout, region = storage_place(self._read_manifest(version_id))
+            known = layout, region or "default"
+            with self._lock:
+                self._layouts[version_id] = known
+        return known
 
     def _place(self, version_id: str) -> tuple[str, str, str]:
         with self._lock:

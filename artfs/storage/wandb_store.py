@@ -63,7 +63,7 @@ class WandbStore:
         self._session = session
         self._objects = objects
         self._urls = FileUrls(self._ask)
-        self._by_digest = ByDigest(session)
+        self._by_digest = ByDigest(session, self.read_manifest)
 
     # Reading ----------------------------------------------------------------------------------------------------
 

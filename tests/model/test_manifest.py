@@ -13,7 +13,7 @@ from artfs.errors import InvalidInputError
 from artfs.model import manifest as manifest_module
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.entry import BLOCK_SIZE, MAX_SIZE, Entry, file_extra
-from artfs.model.manifest import decode_entry, decode_manifest, encode_entry, encode_manifest
+from artfs.model.manifest import decode_entry, decode_manifest, encode_entry, encode_manifest, storage_place
 from artfs.model.paths import parse_entry_path
 from tests.model.strategies import contents, entries, examples
 from tests.model.test_paths import HOSTILE
@@ -611,3 +611,25 @@ def test_one_entry_is_read_back_from_its_json(entry):
 
 def test_a_path_is_written_the_shortest_way_when_it_is_read():
     assert [entry.path for entry in decode(manifest(f'"./a//b/.":{FILE}'))] == ["a/b"]
+
+
+@pytest.mark.parametrize(
+    ("config", "place"),
+    [
+        ({"storageLayout": "V2", "storageRegion": "eu"}, ("V2", "eu")),
+        ({"storageLayout": "V2"}, ("V2", None)),
+        ({"storageRegion": ""}, ("V1", None)),
+        ({"storageLayout": ["V2"], "storageRegion": 3}, ("V1", None)),
+        (None, ("V1", None)),
+        ([], ("V1", None)),
+    ],
+)
+@pytest.mark.parametrize("last", [False, True])
+def test_layout_and_region_are_found_wherever_they_stand_and_what_follows_is_not_read(config, place, last):
+    parts = [f'"storagePolicyConfig":{json.dumps(config)}', '"contents":{"a":{"digest":"x"},"b":{}}']
+    document = "{" + ",".join(parts[::-1] if last else parts)
+    assert storage_place([document.encode(), b"}"]) == place
+    if not last and config:
+        unread = iter([document.encode(), b"not JSON"])
+        assert storage_place(unread) == place
+        assert next(unread) == b"not JSON"

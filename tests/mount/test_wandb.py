@@ -129,12 +129,15 @@ def test_a_server_that_stumbles_is_asked_again(mounted, server):
         assert (mounted.collection() / "v0/d/e/b.bin").read_bytes() == FILES["d/e/b.bin"]
 
 
-@pytest.mark.parametrize("layout", ["V1", "V2"])
-def test_a_server_without_signed_urls_gives_files_by_their_digests(fresh, server, layout):
-    server.log_artifact("me", "demo", "data", files=FILES, layout=layout)
+@pytest.mark.parametrize(("layout", "region"), [("V1", None), ("V2", None), ("V2", "eu-central-1")])
+def test_a_server_without_signed_urls_gives_files_by_their_digests(fresh, server, layout, region):
+    server.log_artifact("me", "demo", "data", files=FILES, layout=layout, region=region)
     server.inject(GraphQLError(message="files not found"), None, operation="FileUrls")
     fresh.mount()
     assert files(tree_of(fresh.collection() / "latest")) == FILES
+    by_region = [one for one in server.requests("GET", f"/artifactsV2/{region or 'default'}/") if one.status == [302]]
+    by_entity = server.requests("GET", "/artifacts/me/")
+    assert (bool(by_region), bool(by_entity)) == (layout == "V2", layout == "V1")
 
 
 def test_a_file_in_the_cache_of_the_sdk_is_used_if_it_is_right(fresh, server, tmp_path):

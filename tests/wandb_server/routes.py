@@ -113,6 +113,7 @@ def _fallback_key(server, parts: list[str]) -> str | None:
     if collection is None:
         return None
     artifacts = [member.artifact for member in collection.members.values()]
+    artifacts = [one for one in artifacts if one.layout != "V1" and parts[1] == (one.storage_region or "default")]
     if with_id:
         artifacts = [one for one in artifacts if one is state.node(parts[5], Artifact)]
     for artifact in artifacts:

@@ -304,13 +304,13 @@ class TestFaults:
         assert seen["used"] == [two_files.path.replace("latest", "v0")]
 
 
-@pytest.mark.parametrize("layout", ["V1", "V2", None])
+@pytest.mark.parametrize(("layout", "region"), [("V1", None), ("V2", None), ("V2", "eu-central-1"), (None, None)])
 @pytest.mark.parametrize("fallback", ["redirect", "bytes"])
-def test_what_the_helpers_make_is_read_in_each_layout(server, layout, fallback):
+def test_what_the_helpers_make_is_read_in_each_layout(server, layout, region, fallback):
     server.fallback = fallback
-    project = f"made-{layout}-{fallback}"
+    project = f"made-{layout}-{region}-{fallback}"
     server.log_artifact(
-        "my-team", project, "made", files={"a.txt": f"{project}", "b/c.txt": b""}, layout=layout,
+        "my-team", project, "made", files={"a.txt": f"{project}", "b/c.txt": b""}, layout=layout, region=region,
         references={"ref": "strange://x"}, metadata={"by": "hand"}, tags=["t"], ttl=60, aliases=["latest", "x"],
     )  # fmt: skip
     seen = run(server, "entry", f"my-team/{project}/made:x", "a.txt")
