@@ -155,6 +155,15 @@ def test_who_only_reads_does_not_wait_for_who_writes(cli, fuse, small, tmp_path)
         cli.umount()
 
 
+def test_rm_of_a_link_takes_the_link_only(cli, small):
+    cli.run("put", small, "demo/data")
+    link = "import artfs; artfs.Api().artifact('demo/data').link('shelf/picked', aliases=['prod'])"
+    subprocess.run([sys.executable, "-c", link], env=cli.environment, check=True)
+    assert "me/demo/data:v0 stays" in cli.run("rm", "shelf/picked:prod", "--delete-aliases").stderr
+    assert cli.out("ls", "me/shelf/picked") == ""
+    assert cli.json("show", "demo/data:latest")["state"] == "COMMITTED"
+
+
 def test_get_rm_and_config_path_say_as_json_what_they_say_otherwise(cli, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/f").write_bytes(b"12345")

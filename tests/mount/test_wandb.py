@@ -233,3 +233,14 @@ def test_a_mount_with_a_key_says_nothing_and_status_names_no_store(fresh, server
 
 def test_an_address_without_a_scheme_is_refused_with_one_that_has_it(fresh):
     assert "https://api.wandb.ai" in fresh.run("ls", "--registry", "api.wandb.ai", code=2).stderr
+
+
+def test_rm_of_a_link_takes_the_link_only(fresh, server):
+    made = server.log_artifact("me", "demo", "data", files=FILES, aliases=["latest"])
+    server.link(made, "me", "demo", "shelf", ["prod"])
+    assert fresh.run("rm", "demo/shelf:prod").stderr == "unlinked me/demo/shelf:v0: me/demo/data:v0 stays\n"
+    fresh.run("show", "demo/shelf:v0", code=3)
+    assert server.artifact("me/demo/data:latest").state == "COMMITTED"
+    server.link(made, "me", "demo", "shelf", ["prod"])
+    assert fresh.json("rm", "demo/shelf:latest", "--delete-aliases") == {"unlinked": "me/demo/shelf:v1"}
+    assert server.artifact("me/demo/data:latest").state == "COMMITTED"
