@@ -99,6 +99,7 @@ class Commits(Changes, Runs):
         """Return the type of the new version; make its project if it is missing. InvalidInputError."""
         project = self._project(operations.COLLECTION, new.collection)
         if project is None:
+            recordable.check_new_project(new.collection.entity, new.collection.project)
             wanted = {"entityName": new.collection.entity, "name": new.collection.project}
             self._session.ask(operations.CREATE_PROJECT, {"input": wanted})
         found = (project or {}).get("artifactCollection")

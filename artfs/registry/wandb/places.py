@@ -35,6 +35,7 @@ class Places(Reading):
 
     def _ensure_project(self, entity: str, project: str) -> None:
         """Make a project; nothing if somebody else was faster."""
+        recordable.check_new_project(entity, project)
         try:
             self._session.ask(operations.CREATE_PROJECT, {"input": {"entityName": entity, "name": project}})
         except NotFoundError as error:

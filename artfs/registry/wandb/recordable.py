@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from artfs.errors import InvalidInputError
+from artfs.errors import InvalidInputError, PermissionDeniedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from artfs.model.entry import JsonValue
     from artfs.model.names import CollectionRef
+
+REGISTRY = "wandb-registry-"
+"""How the projects begin that are registries."""
 
 _MOST = (1 << 63) - 1  # Int64
 
@@ -35,6 +38,15 @@ def check(what: str, *values: str | int | None) -> None:
 def check_collection(collection: CollectionRef) -> None:
     """Refuse the names of a collection, as `check` does."""
     check("the name", collection.entity, collection.project, collection.collection)
+
+
+def check_new_project(entity: str, project: str) -> None:
+    """Refuse to make a registry, which is a project of an organization: under a team it would be one that nobody looks into."""
+    if project.startswith(REGISTRY):
+        raise PermissionDeniedError(
+            f"there is no registry {project!r} of {entity!r}, and none is made here",
+            hint=f"registries belong to organizations: ORGANIZATION/{project}/NAME",
+        )
 
 
 def check_ttl(seconds: int | None) -> None:
