@@ -116,10 +116,11 @@ def show_result(result: dict[str, Any], *, as_json: bool) -> int:
     if as_json:
         print_json(result)
     else:
-        names = ", ".join(result["versions"][:3]) + (" ..." if len(result["versions"]) > 3 else "")
+        names = ", ".join(result["versions"][:3]) + (" ..." if len(result["versions"]) > 3 else "") or "an empty list"
         speed = f" ({size_text(round(result['fetched_bytes'] / max(result['seconds'], 1e-6)))}/s)"
         fetched = f"{size_text(result['fetched_bytes'])} fetched in {result['seconds']:.1f} s{speed}"
-        parts = [fetched if result["fetched_bytes"] else "nothing to fetch"]
+        nothing = "nothing fetched" if result["failed_files"] else "nothing to fetch"
+        parts = [fetched if result["fetched_bytes"] else nothing]
         if result["here"]:
             parts.append(f"{size_text(result['here'])} were in the cache")
         if result["local"]:

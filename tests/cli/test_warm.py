@@ -320,6 +320,14 @@ def test_a_file_that_does_not_come_is_named_and_the_exit_code_is_that_of_its_err
     assert done[0] == 7
     assert "me/demo/bad:v0/f: blob md5:" in done[2]
     assert "1 of 2 files did not come" in done[2]
+    (again,) = run_here(cold, [["warm", "demo/bad"]])
+    assert "nothing fetched" in again[1], "what is missing was not said to be needless"
+
+
+def test_an_empty_list_is_called_so(cold, tmp_path):
+    (tmp_path / "none").write_text("")
+    (done,) = run_here(cold, [["warm", "--list", str(tmp_path / "none")]])
+    assert done[:2] == (0, "an empty list: 0 files, 0 B: nothing to fetch\n")
 
 
 def test_a_store_on_this_machine_needs_no_warming(cli, small):
