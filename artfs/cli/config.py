@@ -14,17 +14,19 @@ if TYPE_CHECKING:
 
 
 @click.group(invoke_without_command=True)
-@click.pass_context
-def command(context: click.Context) -> int:
+@json_option
+@with_flags
+def command(flags: dict[str, object], as_json: bool) -> int:
     """Show the settings in effect and where each is from, or change config.toml.
 
-    Without a command, `list`.
+    Without a command, `list`. The options below are of that; those of a command go after its name.
     """
-    return int(context.invoke(show_all, **_nothing_given()) or 0) if context.invoked_subcommand is None else 0
-
-
-def _nothing_given() -> dict[str, Any]:
-    return {parameter.name: None for parameter in show_all.params if parameter.name} | {"as_json": False}
+    context = click.get_current_context()
+    if context.invoked_subcommand is None:
+        return int(context.invoke(show_all, **flags, as_json=as_json) or 0)
+    if as_json or any(value is not None for value in flags.values()):
+        raise click.UsageError(f"put the options after '{context.invoked_subcommand}'")
+    return 0
 
 
 @command.command("list")

@@ -174,3 +174,8 @@ def test_get_rm_and_config_path_say_as_json_what_they_say_otherwise(cli, tmp_pat
     }  # fmt: skip
     assert cli.json("rm", "demo/json:v0", "--yes", "--delete-aliases") == {"deleted": "me/demo/json:v0"}
     assert cli.json("config", "path")["path"] == cli.run("config", "path").stdout.strip()
+
+
+def test_config_takes_the_options_of_config_list_and_refuses_them_before_a_command(cli):
+    assert cli.json("config", "--verify", "strict") == cli.json("config", "list", "--verify", "strict")
+    assert "put the options after 'get'" in cli.run("config", "--json", "get", "verify", code=2).stderr
