@@ -47,6 +47,7 @@ for path in $SOURCES; do # those that lie in one of the directories that are emp
     mount -t overlay overlay -o "lowerdir=$path,upperdir=$PLACE/upper$number,workdir=$PLACE/work$number" ".$path"
 done
 for name in null zero full random urandom tty fuse autofs; do cp -a /dev/$name dev/$name; done
+chmod 666 dev/fuse  # as udev makes it, which is not here; a machine without udev may have another mode
 mkdir dev/pts dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
 ln -s pts/ptmx dev/ptmx
