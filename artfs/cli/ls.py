@@ -27,6 +27,7 @@ def command(config: Config, place: str, long: bool, as_json: bool) -> None:
     A version is written ENTITY/PROJECT/NAME:VERSION; a path in it follows after a slash.
     """
     from artfs.app.services import open_services
+    from artfs.model.shown import visible_whole
 
     with open_services(config) as services:
         rows = _rows(services, place)
@@ -34,7 +35,7 @@ def command(config: Config, place: str, long: bool, as_json: bool) -> None:
             print_json(rows)
             return
         for row in rows:
-            click.echo("  ".join(str(cell) for cell in _cells(row)) if long else row["name"])
+            click.echo(visible_whole("  ".join(str(cell) for cell in _cells(row)) if long else row["name"]))
 
 
 def _rows(services: Services, place: str) -> list[dict[str, Any]]:

@@ -139,5 +139,7 @@ def _exit_code(command: click.Command, arguments: list[str]) -> int:
 
 def _say(line: str) -> None:
     from artfs.model.secrets import redact_text
+    from artfs.model.shown import visible_whole
 
-    click.echo(f"artfs: {' '.join(redact_text(line).splitlines())}", err=True)
+    text = visible_whole(" ".join(redact_text(line).splitlines()))  # names in it are untrusted
+    click.echo(f"artfs: {text}", err=True)

@@ -13,6 +13,8 @@ from artfs.cli.options import json_option, print_json, with_config
 if TYPE_CHECKING:
     from artfs.config import Config
 
+_BELOW = "\n" + " " * 17  # what begins a further line of a value
+
 
 @click.command()
 @click.argument("ref", shell_complete=complete_ref)
@@ -22,6 +24,7 @@ def command(config: Config, ref: str, as_json: bool) -> None:
     """Show what is known of the version REF. With --json, the attribute names are those of the Artifact class."""
     from artfs.app.services import open_services
     from artfs.model.names import parse_artifact_ref
+    from artfs.model.shown import visible_whole
     from artfs.registry.summary import version_summary
 
     with open_services(config) as services:
@@ -33,4 +36,5 @@ def command(config: Config, ref: str, as_json: bool) -> None:
         return
     for name, value in summary.items():
         if value not in (None, [], {}):
-            click.echo(f"{name:>15}  {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            click.echo(f"{name:>15}  {_BELOW.join(map(visible_whole, text.splitlines()))}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import unicodedata
 
 _LONGEST = 100  # characters of a text that anybody may choose, such as the name of a run
+_LONGEST_ESCAPE = 10  # characters of one escape, such as that of U+E0001
 _INVISIBLE = {
     "Cc",
     "Cf",
@@ -22,6 +23,11 @@ def visible(text: str, longest: int = _LONGEST) -> str:
     """Return a text on one line, with what cannot be seen as an escape, and shortened in the middle."""
     text = shorten(text, longest)
     return shorten("".join(_escape(char) if _is_invisible(char) else char for char in text), longest)
+
+
+def visible_whole(text: str) -> str:
+    """Do so without making the text shorter."""
+    return visible(text, len(text) * _LONGEST_ESCAPE)
 
 
 def shorten(text: str, longest: int) -> str:

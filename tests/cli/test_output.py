@@ -89,6 +89,22 @@ def test_show_prints_an_attribute_a_line(listed):
     assert json.loads(lines["aliases"]) == ["best", "latest"]
 
 
+def test_names_and_descriptions_do_nothing_to_a_terminal(cli, small):
+    (small / "evil \x1b[2J").write_text("")
+    (small / "two\nlines").write_text("")
+    cli.run(
+        "put", small, "demo/data", "--description", "first\x1b[2J\n   digest  none", "--metadata", '{"a": "\\u009b2J"}'
+    )
+    assert cli.run("ls", "me/demo/data:v0").stdout.splitlines() == ["d/", "evil \\x1b[2J", "f", "two\\nlines"]
+    assert "\x1b" not in cli.run("ls", "-l", "me/demo/data:v0").stdout
+    shown = cli.run("show", "me/demo/data:v0").stdout
+    assert "    description  first\\x1b[2J\n                    digest  none\n" in shown
+    assert "\x9b" not in shown
+    said = cli.run("get", "demo/data", small / "evil \x1b[2J" / "x", code=2).stderr
+    assert "evil \\x1b[2J" in said
+    assert "\x1b" not in said
+
+
 def test_alias_prints_the_aliases_of_the_version(cli, small):
     cli.run("put", small, "demo/data")
     done = cli.run("alias", "demo/data:v0", "b", "a")
