@@ -98,6 +98,8 @@ async def _receive(stream: trio.SocketStream) -> Message:
         request = json.loads(data)
     except ValueError as error:
         raise InvalidInputError(f"the request is not JSON: {error}") from error
+    except RecursionError as error:
+        raise InvalidInputError("the request is nested too deeply") from error
     if not isinstance(request, dict):
         raise InvalidInputError("the request is not an object")
     return request

@@ -153,6 +153,7 @@ async def test_an_unknown_operation_is_named(tmp_path, serve, name):
         (b'["echo"]\n', "not an object"),
         (b'"echo"\n', "not an object"),
         (b"null\n", "not an object"),
+        (b"[" * 100_000 + b"\n", "nested too deeply"),
         (b"{}\n", "no operation None"),
         (b"", "has no end"),
         (b'{"op": "echo"}', "has no end"),
