@@ -271,4 +271,7 @@ def store_path(url: str) -> Path:
         return Path(url)
     if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path.startswith("/"):
         return Path(unquote(parts.path, errors="surrogateescape"))
-    raise InvalidInputError(f"{redact(url)!r} is not a store", hint="write file:///absolute/path or an absolute path")
+    raise InvalidInputError(
+        f"{redact(url)!r} is not a store",
+        hint="write file:///absolute/path, an absolute path, s3://bucket/prefix or gs://bucket/prefix",
+    )

@@ -43,8 +43,8 @@ def test_what_cannot_be_accepted_is_2(listed):
         (("show", "a/b/c/d"), "(write entity/project/name)"),
         (("show", "demo/data:"), "(write name:alias or name:v3)"),
         (("commit", "/etc"), "(log a plain directory with: artfs put DIR REF)"),
-        (("ls", "--registry", "mysql://host/x"), "(write sqlite:////"),
-        (("ls", "--store", "nothing", "me/demo/data:v0"), "'nothing' is not a store"),
+        (("ls", "--registry", "mysql://host/x"), ("(write sqlite:////", "a W&B server")),
+        (("ls", "--store", "nothing", "me/demo/data:v0"), ("'nothing' is not a store", "s3://bucket/prefix")),
         (("ls", "--entity", ".x"), "cannot begin with a dot"),
     ])  # fmt: skip
 
