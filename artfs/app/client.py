@@ -143,6 +143,10 @@ def request(control: Path, message: Message, timeout: float | None = None) -> It
                 yield answer
                 if "result" in answer:
                     return
+    except (ConnectionRefusedError, FileNotFoundError) as error:
+        raise UnreachableError(
+            f"the mount process has died: nobody listens at {control}", hint="artfs mount repairs what it has left"
+        ) from error
     except OSError as error:
         raise UnreachableError(f"the mount process does not answer at {control}: {error}") from error
     raise UnreachableError(

@@ -124,6 +124,8 @@ def test_where_nobody_answers_the_socket_is_named(tmp_path, kind):
     with pytest.raises(UnreachableError) as caught:
         list(request(path, {"op": "x"}))
     assert str(path) in caught.value.message
+    assert "has died" in caught.value.message
+    assert caught.value.hint == "artfs mount repairs what it has left"
 
 
 def test_a_process_that_does_not_answer_in_time_is_an_error(tmp_path):
