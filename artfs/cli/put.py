@@ -87,8 +87,9 @@ def command(
         except BaseException:
             if draft in services.drafts.owned() and not committer.is_frozen(draft):
                 draft.discard()
-            elif draft in services.drafts.owned() and progress.cancelled.is_set():
-                warn(["interrupted: a mount finishes the commit, or: artfs commit --resume"])
+            elif draft in services.drafts.owned():
+                why = "interrupted" if progress.cancelled.is_set() else "not given up"
+                warn([f"{why}: a mount finishes the commit, or: artfs commit --resume"])
             raise
     warn(result.warnings)
     made = f"{result.version.collection}:{version_name(result.version.index)}"

@@ -120,6 +120,14 @@ def test_a_mount_or_a_registry_that_does_not_answer_is_8(cli, tmp_path):
     refused(cli, 8, "ls", "--registry", f"sqlite:///{tmp_path}/file/r.sqlite", says="cannot be opened")
 
 
+def test_a_commit_that_waits_for_a_service_that_is_away_is_said_to_go_on(cli):
+    cli.environment["ARTFS_RETRY_SECONDS"] = "1"
+    says = "cannot be reached", "not given up: a mount finishes the commit, or: artfs commit --resume"
+    done = cli.run("put", "--reference", "http://127.0.0.1:1/x", "demo/x", code=8)
+    assert [text for text in says if text not in done.stderr] == []
+    assert "('put-reference') was begun and is not finished" in cli.run("doctor").stdout
+
+
 def test_a_full_disk_is_9_and_leaves_nothing_behind(cli, small, as_root):
     (small / "big").write_bytes(os.urandom(300_000))
     with small_disk(cli.root / "data", 8 << 20):
