@@ -82,6 +82,6 @@ def check_url(url: str) -> str:
     if scheme not in {"sqlite", "postgresql"}:
         raise InvalidInputError(
             f"registry {redact(url)!r} is not supported",
-            hint="write sqlite:////absolute/path/registry.sqlite, postgresql://user@host/database, or https://api.wandb.ai",
+            hint="write sqlite:////absolute/path/registry.sqlite, postgresql://user@host/database, or that of a W&B server: https://api.wandb.ai",
         )
     return scheme
