@@ -255,8 +255,12 @@ def first_byte(bench: Bench) -> None:
         ratios.append(took / block)
         heads.append(took / head)
     ratio = statistics.median(ratios)
-    note = f"{statistics.median(times) * 1000:.1f} ms; of a GET of {HEAD_SIZE >> 10} KiB: {statistics.median(heads):.2f}"
-    bench.record("first byte of a cold 1 GiB file, of a GET of 1 MiB", ratio, "ratio", "at most 1.3", ratio <= 1.3, note)
+    note = (
+        f"{statistics.median(times) * 1000:.1f} ms; of a GET of {HEAD_SIZE >> 10} KiB: {statistics.median(heads):.2f}"
+    )
+    bench.record(
+        "first byte of a cold 1 GiB file, of a GET of 1 MiB", ratio, "ratio", "at most 1.3", ratio <= 1.3, note
+    )
 
 
 _READER = """
