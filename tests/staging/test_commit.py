@@ -9,6 +9,7 @@ import pytest
 from artfs.cli.main import exit_code
 from artfs.errors import ArtfsError, BusyError, InvalidInputError, UnreachableError
 from artfs.model.digest import Algorithm, Digest
+from artfs.model.entry import HEAD_SIZE
 from artfs.model.names import CollectionRef
 from artfs.staging.drafts import Base
 from artfs.staging.journal import Journal
@@ -68,6 +69,7 @@ def test_a_version_holds_the_files_of_its_draft(services):
     assert services.drafts.owned() == []
     entry = services.open_index(version).entry(services.open_index(version).find("d/e/c").number)
     assert services.store.has(entry.block_list)
+    assert entry.head == Digest.of(files["d/e/c"][:HEAD_SIZE], Algorithm.BLAKE3)
 
 
 def test_the_files_become_the_blobs_without_a_copy(services):
