@@ -55,6 +55,8 @@ def content_key(entry: Entry) -> ContentKey:
     """Return what is proven of an entry: two that differ in any of it are proven apart, although one of them lies."""
     if isinstance(entry, Pack):  # nothing of it is proven: never to be taken for a file that has the same digest
         return entry.digest, "pack", entry.size, None
+    if not is_provable(entry):  # nor is this: two objects may have one ETag
+        return entry.digest, _object(entry), entry.size, None
     blocks = entry.extra.get("blocks")
     listed = blocks.get("digest") if isinstance(blocks, dict) else None
     return entry.digest, entry.extra.get("alg"), entry.size, listed if isinstance(listed, str) else None
@@ -81,9 +83,13 @@ def cache_name(entry: Entry) -> str:
         return (
             name if entry.size <= SMALL or entry.store is None or isinstance(entry, Pack) else name + _hex(entry.store)
         )
-    version = entry.extra.get("versionID")
-    what = f"{entry.ref}\0{entry.digest}\0{version}\0{entry.size}".encode(errors="surrogateescape")
+    what = f"{_object(entry)}\0{entry.digest}\0{entry.size}".encode(errors="surrogateescape")
     return f"ref/{Digest.of(what, Algorithm.BLAKE3).hex}"
+
+
+def _object(entry: Entry) -> str:
+    """Return all that a service is asked for by a reference: what it answers is the content of no other."""
+    return f"{entry.ref}\0{entry.extra.get('versionID')}\0{entry.extra.get('etag')}"
 
 
 @functools.lru_cache(4096)

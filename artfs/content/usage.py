@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artfs.content.packs import place_of
-from artfs.content.proof import cache_name, content_key, is_provable
+from artfs.content.proof import cache_name, content_key
 from artfs.errors import ArtfsError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def usage_of(entries: Iterable[Entry], under: str, depth: int, here: Callable[[E
     below: dict[str, Usage] = {}
     seen: dict[int, int] = {}
     for entry in entries:
-        key = hash((*content_key(entry), None if is_provable(entry) else entry.ref))
+        key = hash(content_key(entry))
         first = key not in seen
         if first:
             seen[key] = here(entry)

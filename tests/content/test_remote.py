@@ -88,6 +88,32 @@ def test_what_came_from_one_store_and_was_not_proven_yet_is_not_served_as_that_o
     assert bytes(new_reader().block(honest, 0)) == DATA[:BLOCK_SIZE]  # out of the cache
 
 
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("uri", ["http://host/f", "s3://bucket/f", "gs://bucket/f"])
+def test_what_a_reference_gives_is_not_served_as_the_content_whose_digest_it_has(store, new_reader, uri, listed):
+    honest = store.add("f", DATA, listed=listed)
+    liar, store.blobs[uri] = replace(honest, ref=uri), bytearray(DATA[::-1])
+    reader = new_reader()
+    assert content(reader, liar) == DATA[::-1]
+    assert reader.peek(honest, 0, 0, 9) is None
+    assert content(reader, honest) == DATA
+
+
+@pytest.mark.parametrize("again", [True, False])
+@pytest.mark.parametrize("other", [{"ref": "http://host/g"}, {"extra": {"etag": '"e2"'}}, {"extra": {"versionID": 2}}])
+def test_objects_of_one_etag_and_size_are_not_served_for_each_other(store, new_reader, other, again):
+    first = replace(reference("f", "http://host/f", DATA), digest="e1", extra={"etag": '"e1"'})
+    second = replace(first, **other)
+    reader = new_reader()
+    store.blobs[first.ref] = bytearray(DATA)
+    assert content(reader, first) == DATA
+    recorded(reader)
+    store.blobs[second.ref] = bytearray(DATA[::-1])
+    reader = new_reader() if again else reader
+    reader._origins.forget(second)  # what it was opened for by the name of the first
+    assert content(reader, second) == DATA[::-1]
+
+
 def test_of_a_listed_content_only_the_blocks_that_are_asked_for_are_fetched_in_one_request(store, reader):
     entry = store.add("f", DATA, listed=True)
     found = reader.blocks(entry, 1, 2)

@@ -3,10 +3,11 @@
 import contextlib
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
-from tests.mount.conftest import within
+from tests.mount.conftest import read_once, within
 
 BLOCK = 1 << 20
 
@@ -112,6 +113,24 @@ def test_a_url_can_be_referred_to_and_one_that_changed_is_an_error_that_names_it
         within(file.read_bytes)
     assert caught.value.errno == errno.EIO
     assert f"{url} has changed since it was recorded" in own.log()
+
+
+def test_files_of_a_web_server_that_gives_them_one_etag_are_told_apart(remote, http_server):
+    own = remote()
+    files = {name: os.urandom(2 * BLOCK) for name in ("a.bin", "b.bin")}
+    own.mount()
+    draft = own.collection("web") / ".staging/x"
+    draft.mkdir(parents=True)
+    for name, data in files.items():
+        (draft / name).symlink_to(http_server.put(f"same/{name}", data))
+        os.utime(http_server.files / "same" / name, (1_700_000_000, 1_700_000_000))  # nginx: the ETag is time and size
+    own.out("commit", draft)
+    version = own.collection("web") / "v0"
+    assert len({os.getxattr(version / name, "user.artfs.digest") for name in files}) == 1
+    for read in (lambda path: read_once(path, 8192), Path.read_bytes):
+        for name, data in files.items():
+            found = within(read, version / name)
+            assert found == data[: len(found)], name
 
 
 def test_without_checksums_nothing_is_asked_and_everything_comes(remote, objects):
