@@ -71,7 +71,7 @@ class Pipeline:
         self._lanes = Lanes()
         self._token = trio.lowlevel.current_trio_token()
         self._fetches: dict[tuple[ContentKey, int], Fetch] = {}
-        self._heads: dict[Digest, Fetch] = {}
+        self._heads: dict[tuple[ContentKey, Digest], Fetch] = {}
         self._read_ahead = ReadAhead()
         self._active: dict[ContentKey, float] = {}
         self._completing: dict[ContentKey, trio.Event] = {}
@@ -141,9 +141,10 @@ class Pipeline:
         found = self._reader.peek_head(entry, start, end)
         if found is None and self._is_wanted(entry, 0):
             self._failures.raise_again(entry, 0)
-            fetch = self._heads.get(head)
+            key = content_key(entry), head  # others may begin with the same bytes, and come from where nothing answers
+            fetch = self._heads.get(key)
             if fetch is None:
-                fetch = self._heads[head] = Fetch(entry, 0, 0)
+                fetch = self._heads[key] = Fetch(entry, 0, 0)
                 read = partial(self._reader.head, entry)
                 fetch.begin(self._network(entry), HEAD_SIZE, read, self._end_head, urgent=True)
             await self._wait(fetch, entry)
@@ -336,7 +337,7 @@ class Pipeline:
 
     def _end_head(self, fetch: Fetch, blocks: list[Buffer] | None, error: Exception | None) -> None:
         fetch.blocks, fetch.error = blocks, error
-        self._heads = {head: other for head, other in self._heads.items() if other is not fetch}
+        self._heads = {key: other for key, other in self._heads.items() if other is not fetch}
         self._failures.note(fetch)
         fetch.done.set()
 

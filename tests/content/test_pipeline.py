@@ -156,6 +156,19 @@ async def test_a_head_that_does_not_come_is_an_error_of_everybody_who_waits_for_
     assert [start for _, start, _ in store.spans] == [0]
 
 
+async def test_a_head_that_does_not_come_delays_nobody_whose_file_begins_in_the_same_way(store, headed, pipeline):
+    hanging = replace(headed, ref="http://dead/f")
+    store.blobs[hanging.ref] = bytearray(DATA)
+    with store.held():
+        async with trio.open_nursery() as readers:
+            readers.start_soon(pipeline.read, hanging, 0, 4)
+            await reads_arrived(store, 1)
+            readers.start_soon(pipeline.read, headed, 0, 4)
+            await reads_arrived(store, 1)
+            assert store.spans[-1] == (headed.blob, 0, HEAD_SIZE)
+            readers.cancel_scope.cancel()
+
+
 async def test_a_block_is_fetched_once_however_many_wait_for_it(store, pipeline):
     entry, found = store.add("f", b"the only block"), []
 
