@@ -112,7 +112,10 @@ class Backends:
         scheme = uri_scheme(url)
         if scheme in {"s3", "gs"} or self._on_wandb:
             from artfs.storage.blobs import ObjectBlobStore
+            from artfs.storage.bucket_uris import check_root
 
+            if not self._on_wandb:
+                check_root(url)
             return ObjectBlobStore(self.objects("http" if self._on_wandb else str(scheme)), url)
         from artfs.storage.files import open_store
 
@@ -190,7 +193,9 @@ class Backends:
         scheme = uri_scheme(url)
         if scheme in {"s3", "gs"}:
             from artfs.storage.blobs import ObjectBlobStore
+            from artfs.storage.bucket_uris import check_root
 
+            check_root(url)
             objects = self.objects(scheme)
             return ObjectHoldings(objects, ObjectBlobStore(objects, url), url)
         from artfs.storage.files import FilesStore, store_path

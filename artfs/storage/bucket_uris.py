@@ -21,7 +21,7 @@ def split_prefix(uri: str, scheme: str) -> tuple[str, str]:
     rest = uri.removeprefix(f"{scheme}://")
     bucket, _, key = rest.partition("/")
     if rest == uri or not _BUCKET.fullmatch(bucket):
-        raise InvalidInputError(f"{redact(uri)!r} is no {scheme}:// URI", hint=f"write {scheme}://bucket/key")
+        raise InvalidInputError(f"{shown(uri)!r} is no {scheme}:// URI", hint=f"write {scheme}://bucket/key")
     try:
         key.encode()
     except UnicodeEncodeError as error:
@@ -35,6 +35,18 @@ def split_object(uri: str, scheme: str) -> tuple[str, str]:
     if not key:
         raise InvalidInputError(f"{uri!r} names a bucket, and no object", hint=f"write {scheme}://bucket/key")
     return bucket, key
+
+
+def check_root(uri: str) -> None:
+    """Refuse what cannot be the root of a store, such as one without a bucket; InvalidInputError."""
+    scheme = uri_scheme(uri) or ""
+    wrong = InvalidInputError(f"{shown(uri)!r} is not a store", hint=f"write {scheme}://bucket/prefix")
+    try:
+        _, prefix = split_prefix(uri, scheme)
+    except InvalidInputError as error:
+        raise wrong from error
+    if not {".", ".."}.isdisjoint(prefix.split("/")):  # no client sends these as they are
+        raise wrong
 
 
 def shown(uri: str) -> str:

@@ -45,6 +45,10 @@ def test_what_cannot_be_accepted_is_2(listed):
         (("commit", "/etc"), "(log a plain directory with: artfs put DIR REF)"),
         (("ls", "--registry", "mysql://host/x"), ("(write sqlite:////", "a W&B server")),
         (("ls", "--store", "nothing", "me/demo/data:v0"), ("'nothing' is not a store", "s3://bucket/prefix")),
+        (("ls", "--store", "s3://", "me/demo/data:v0"), "'s3://' is not a store (write s3://bucket/prefix)"),
+        (("ls", "--store", "gs://bucket/../x", "me/demo/data:v0"), "'gs://bucket/../x' is not a store (write gs://bucket"),
+        (("ls", "--store", "S3://bucket", "me/demo/data:v0"), "'S3://bucket' is not a store (write s3://bucket"),
+        (("put", "--reference", "S3://bucket/a", "demo/x"), "'S3://bucket/a' is no s3:// URI (write s3://bucket/key)"),
         (("ls", "--entity", ".x"), "cannot begin with a dot"),
     ])  # fmt: skip
 

@@ -72,7 +72,9 @@ def check_store(config: Config, objects: Callable[[str], Objects] | None = None)
 def _check_bucket(config: Config, name: str, objects: Callable[[str], Objects] | None) -> Finding:
     from artfs.app.backends import Backends
     from artfs.storage.blobs import ObjectBlobStore
+    from artfs.storage.bucket_uris import check_root
 
+    check_root(config.store)
     with contextlib.ExitStack() as stack:
         if objects is None:
             objects = stack.enter_context(contextlib.closing(Backends(config))).objects
