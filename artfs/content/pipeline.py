@@ -241,14 +241,15 @@ class Pipeline:
 
         It is for the cache and not kept in memory, and what somebody waits for goes before it. Raises what `Reader.blocks` raises.
         """
+        # What is in memory alone would not come into the cache.
+        self._reader.release(entry, *(one for one in range(first, last + 1) if not self._reader.is_here(entry, one)))
         fetch = self._fetches.get((content_key(entry), first)) or self._start(entry, first, last, urgent=False)
         await fetch.done.wait()
         if fetch.error is not None:
             raise fetch.error
         if fetch.blocks is None:
             raise UnreachableError("the mount is ending")
-        for number in range(first, fetch.last + 1):
-            self._reader.release(entry, number)
+        self._reader.release(entry, *range(first, fetch.last + 1))
         return fetch.last
 
     async def prove(self, entries: Sequence[Entry]) -> list[ArtfsError | None]:

@@ -107,11 +107,12 @@ class Reader:
         with self._lock:
             return (content_key(entry), number) in self._blocks
 
-    def release(self, entry: Entry, number: int) -> None:
-        """Forget a remote block that is not expected to be read again soon. Never blocks."""
+    def release(self, entry: Entry, *numbers: int) -> None:
+        """Forget remote blocks that are not expected to be read again soon. Never blocks."""
         if not self._origins.is_local(entry):
             with self._lock:
-                self._blocks.pop((content_key(entry), number), None)
+                for number in numbers:
+                    self._blocks.pop((content_key(entry), number), None)
 
     def is_here(self, entry: Entry, number: int) -> bool:
         """Whether a block is on this machine, as far as is known. Never blocks."""

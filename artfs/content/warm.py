@@ -229,6 +229,7 @@ class Warming:
 
         Files that fail are noted. UnreachableError if a service does not answer for many files in a row, OfflineError if none may.
         """
+        await trio.to_thread.run_sync(self._keep)  # what readers have fetched is not missing
         sender, receiver = trio.open_memory_channel[_Run](0)
         async with trio.open_nursery() as nursery:
             for _ in range(self._parallel):

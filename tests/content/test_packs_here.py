@@ -279,6 +279,17 @@ async def test_a_warm_up_goes_on_where_readers_were(store, warm):
 
 
 @pytest.mark.trio
+async def test_a_pack_that_was_read_and_is_in_the_cache_no_more_comes_into_it_again(store, warm):
+    for entry in FILES.values():
+        warm.reader.block(entry, 0)
+    kept(warm.reader)
+    warm.cache.upkeep.clear()
+    done = await warm.warm(FILES.values())
+    assert (done.files, done.failures) == (len(SPANS), [])
+    assert warm.survey(FILES.values()).to_fetch == 0
+
+
+@pytest.mark.trio
 async def test_a_pack_that_is_missing_fails_its_files_by_their_paths_and_the_others_come(store, warm):
     store.blobs[Digest.of(MOVED)] = bytearray(MOVED)
     others = entries_of(MOVED, {f"x/{number}": (number * 77_777, 77_777) for number in range(20)})

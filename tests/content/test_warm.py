@@ -103,6 +103,18 @@ async def test_what_was_interrupted_goes_on_where_it_was(store, world):
 
 
 @pytest.mark.trio
+@pytest.mark.parametrize("size", [9, BLOCK_SIZE, len(DATA)])
+async def test_what_was_read_and_is_in_the_cache_no_more_comes_into_it_again(store, world, size):
+    entry = store.add("f", DATA[:size], listed=size > BLOCK_SIZE)
+    assert b"".join(world.reader.export(entry)) == DATA[:size]  # the last blocks stay in memory
+    world.reader.close()
+    world.cache.upkeep.clear()
+    done = await world.warm([entry])
+    assert (done.files, done.size, done.failures) == (1, size, [])
+    assert world.survey([entry]).to_fetch == 0
+
+
+@pytest.mark.trio
 async def test_files_come_in_their_order_and_several_at_a_time(store, world):
     entries = [store.add(f"{number:03}", DATA[number : number + 1000]) for number in range(40)]
     assert (await world.warm(entries, parallel=1)).files == 40
