@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from artfs.cli.completing import complete_ref
-from artfs.cli.options import json_option, print_json, with_config
+from artfs.cli.options import json_option, print_json, warn_if_away, with_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,12 +39,14 @@ def command(config: Config, ref: str, count: int | None, stat: bool, as_json: bo
         found = _history(services, ref, count, stat=stat)
         if as_json:
             print_json([_json(version, run, counts) for version, run, counts in found])
+            warn_if_away(services)
             return
         for number, (version, run, counts) in enumerate(found):
             if number:
                 click.echo()
             for line in _lines(version, run, counts):
                 click.echo(line)
+        warn_if_away(services)
 
 
 def _history(

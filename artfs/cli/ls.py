@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from artfs.cli.completing import complete_place
-from artfs.cli.options import json_option, print_json, with_config
+from artfs.cli.options import json_option, print_json, warn_if_away, with_config
 from artfs.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def command(config: Config, place: str, long: bool, as_json: bool) -> None:
 
     with open_services(config) as services:
         rows = _rows(services, place)
+        warn_if_away(services)
         if as_json:
             print_json(rows)
             return

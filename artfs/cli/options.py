@@ -13,6 +13,7 @@ from artfs.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from artfs.app.services import Services
     from artfs.config import Config
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -79,6 +80,12 @@ def warn(lines: Iterable[str]) -> None:
     """Print warnings on stderr."""
     for line in lines:
         click.echo(f"artfs: warning: {line}", err=True)
+
+
+def warn_if_away(services: Services) -> None:
+    """Say that what a command prints is what was seen last, if the registry did not answer."""
+    if services.health().away_since is not None:
+        warn(["the registry is away: this is what was seen last"])
 
 
 def given_settings(config: Config) -> dict[str, str]:

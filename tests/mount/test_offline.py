@@ -106,7 +106,11 @@ def test_a_cached_version_needs_neither_registry_nor_store(both, s3_server, post
         both.mount()  # a new process, which has nothing in memory
         is_here()
         is_away(both)
-        assert both.out("ls", "me/demo/data") == "v0"
+        listed = both.run("ls", "me/demo/data")
+        assert (listed.stdout, listed.stderr) == (
+            "v0\n",
+            "artfs: warning: the registry is away: this is what was seen last\n",
+        )
         fails(os.listdir, both.collection("other"))
         fails(os.mkdir, both.mountpoint / "me/new")
         fails(os.symlink, "v0", both.collection() / "good")
