@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import os
 import threading
 from collections.abc import Iterator, MutableMapping
@@ -14,10 +14,10 @@ from artfs.api.artifact import Artifact
 from artfs.api.attributes import recordable
 from artfs.api.listing import Listing
 from artfs.api.liveness import state_of
-from artfs.errors import ArtfsError, InvalidInputError
+from artfs.errors import ArtfsError, ConflictError, InvalidInputError
 from artfs.model.names import parse_artifact_ref
 from artfs.model.reference import uri_scheme
-from artfs.model.run import RunState
+from artfs.model.run import RunChange, RunProgress, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +30,10 @@ _ENDED = {RunState.FINISHED, RunState.FAILED, RunState.CRASHED, RunState.KILLED}
 
 
 class RunConfig(MutableMapping[str, Any]):
-    """The configuration of a run: values by name, which are recorded as they are set."""
+    """The configuration of a run: values by name, which are recorded as they are set.
+
+    ConflictError for a value that somebody else has changed since this object has seen it; it has seen that then.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -108,7 +111,8 @@ class Run:
     def name(self, value: str) -> None:
         if not isinstance(value, str):
             raise InvalidInputError(f"the name of a run is text, not {value!r}")
-        self.change(name=value)
+        with self._lock:
+            self.change(RunChange(name=(self._info.name, value)))
 
     @property
     def entity(self) -> str:
@@ -164,22 +168,24 @@ class Run:
         ended = self._info.finished_at
         return None if ended is None else ended.isoformat()
 
-    def change(self, **values: Any) -> None:
-        """Record other values of the run: name, config, state, ... What another process has recorded meanwhile stays as it is."""
+    def change(self, change: RunChange) -> None:
+        """Record a change of the run; what another process has recorded meanwhile stays as it is.
+
+        ConflictError if it has changed the same thing: the run shows that from then on, and may be changed again.
+        """
         with self._lock:
-            self._record(self._client.registry.run(self._info.ref), values)
+            try:
+                self._info = self._client.registry.change_run(self._info.ref, change)
+            except ConflictError:
+                with contextlib.suppress(ArtfsError):
+                    self._info = self._client.registry.run(self._info.ref)
+                raise
 
     def change_config(self, values: Mapping[str, Any], gone: str | None = None) -> None:
-        """Record some values of the configuration, and take one away; the others stay as they are recorded."""
+        """Record some values of the configuration, and take one away; see `change`."""
         with self._lock:
-            seen = self._client.registry.run(self._info.ref)
-            kept = {key: value for key, value in seen.config.items() if key != gone}
-            self._record(seen, {"config": {**kept, **values}})
-
-    def _record(self, seen: RunInfo, values: Mapping[str, Any]) -> None:
-        changed = dataclasses.replace(seen, **values)
-        self._client.registry.change_run(changed)
-        self._info = changed
+            seen = {key: value for key, value in self._info.config.items() if key in values or key == gone}
+            self.change(RunChange(config=(seen, values)))
 
     # Artifacts --------------------------------------------------------------------------------------------------
 
@@ -292,7 +298,7 @@ class Run:
             if self._own and self._pid == os.getpid() and self._info.state not in _ENDED:
                 code = (1 if errors else 0) if exit_code is None else exit_code
                 state = RunState.FAILED if code else RunState.FINISHED
-                self.change(state=state, exit_code=code, finished_at=datetime.now(UTC))
+                self.change(RunChange(progress=RunProgress(state, code, datetime.now(UTC))))
         finally:
             leave(self)
         if errors:

@@ -17,7 +17,7 @@ from artfs.api import liveness
 from artfs.api.client import Client
 from artfs.api.runs import Run, config_of, exit_code_of
 from artfs.app.runs import current_run as run_of_environment
-from artfs.app.runs import describe_process, new_run_id
+from artfs.app.runs import describe_process, go_on, new_run_id
 from artfs.errors import ArtfsError, InvalidInputError, NotFoundError, UnreachableError
 from artfs.model.names import RunRef, parse_entity, parse_project, parse_run_id
 from artfs.model.run import RunInfo
@@ -113,12 +113,9 @@ def _begin(
     )
     client.registry.record_run(info)
     found = client.registry.run(ref)
-    run = Run(client, found, own=True)
-    if found.created_at != info.created_at:  # it goes on
-        values = {"name": name or found.name, "job_type": job_type or found.job_type}
-        merged = {**found.config, **info.config}
-        run.change(state=info.state, metadata=about, config=merged, exit_code=None, finished_at=None, **values)
-    return run
+    if found.created_at != info.created_at:
+        found = go_on(client.registry, info, renamed=bool(name), config=info.config)
+    return Run(client, found, own=True)
 
 
 def leave(run: Run) -> None:

@@ -5,6 +5,7 @@ Used by the commands, the mount process and the Python API; imports no backend. 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -14,8 +15,10 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from artfs.errors import ConflictError
 from artfs.model.names import DEFAULT_PROJECT, parse_project
 from artfs.model.reference import redact
+from artfs.model.run import RunChange, RunProgress
 from artfs.model.runs import RUN_VARIABLE, parse_full_run, run_or_none
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from artfs.model.entry import JsonValue
     from artfs.model.names import RunRef
+    from artfs.model.run import RunInfo
     from artfs.registry.port import Registry
 
 __all__ = [
@@ -31,6 +35,7 @@ __all__ = [
     "current_run",
     "default_project",
     "describe_process",
+    "go_on",
     "new_run_id",
     "parse_full_run",
     "use_in_run",
@@ -40,6 +45,7 @@ PROJECT_VARIABLE = "ARTFS_PROJECT"
 
 _ID_LETTERS = string.ascii_lowercase + string.digits
 _ID_LENGTH = 8
+_TRIES = 10  # to change a run that others change, too
 _GIT_PATIENCE = 5.0  # seconds that git may take to say how a big work tree is
 
 
@@ -61,6 +67,30 @@ def new_run_id() -> str:
 def use_in_run(registry: Registry, run: RunRef, version_id: str) -> None:
     """Record that a run used a version; NotFoundError if the registry does not know the run, UnreachableError."""
     registry.record_use(registry.run(run), version_id)
+
+
+def go_on(
+    registry: Registry, run: RunInfo, *, renamed: bool, config: Mapping[str, JsonValue] | None, whole: bool = False
+) -> RunInfo:
+    """Let a run that is recorded already be one of this process: ``run`` is what this one says of it. Return it as it is then.
+
+    ``config`` is added to what is recorded, or with ``whole`` replaces it. Others may do the same at this moment.
+    """
+
+    def change(found: RunInfo) -> RunChange:
+        seen = {key: value for key, value in found.config.items() if whole or key in (config or {})}
+        return RunChange(
+            name=(found.name, run.name) if renamed else None,
+            job_type=(found.job_type, run.job_type) if run.job_type else None,
+            config=None if config is None else (seen, config),
+            metadata=run.metadata,
+            progress=RunProgress(run.state),
+        )
+
+    for _ in range(_TRIES):
+        with contextlib.suppress(ConflictError):
+            return registry.change_run(run.ref, change(registry.run(run.ref)))
+    return registry.change_run(run.ref, change(registry.run(run.ref)))
 
 
 def describe_process(argv: Sequence[str], *, python: str | None = None) -> dict[str, JsonValue]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 from datetime import UTC, datetime
@@ -108,25 +107,14 @@ def _parse_config(text: str | None) -> dict[str, Any]:
 
 def _begin(registry: Registry, info: RunInfo, *, renamed: bool, configured: bool) -> None:
     """Record the run. One that exists already goes on, and keeps what is not said anew."""
-    from artfs.model.run import RunState
+    from artfs.app.runs import go_on
 
     try:
-        found = registry.run(info.ref)
+        registry.run(info.ref)
     except NotFoundError:
         registry.record_run(info)
         return
-    registry.change_run(
-        dataclasses.replace(
-            found,
-            name=info.name if renamed else found.name,
-            job_type=info.job_type or found.job_type,
-            config=info.config if configured else found.config,
-            metadata=info.metadata,
-            state=RunState.RUNNING,
-            exit_code=None,
-            finished_at=None,
-        )
-    )
+    go_on(registry, info, renamed=renamed, config=info.config if configured else None, whole=True)
 
 
 def _startable(command_line: tuple[str, ...], environment: Mapping[str, str]) -> list[str]:
@@ -142,16 +130,14 @@ def _startable(command_line: tuple[str, ...], environment: Mapping[str, str]) ->
 def _end(config: Config, ref: RunRef, ended: Ended) -> None:
     """Record what the run has used until now, and how it ended. What cannot be recorded is a warning."""
     from artfs.app.services import open_services
-    from artfs.model.run import RunState
+    from artfs.model.run import RunChange, RunProgress, RunState
 
     _record_uses(config)
     state = RunState.KILLED if ended.killed else RunState.FAILED if ended.code else RunState.FINISHED
     try:
         with open_services(config) as services:
-            found = services.registry.run(ref)
-            services.registry.change_run(
-                dataclasses.replace(found, state=state, exit_code=ended.code, finished_at=datetime.now(UTC))
-            )
+            progress = RunProgress(state, ended.code, datetime.now(UTC))
+            services.registry.change_run(ref, RunChange(progress=progress))
     except (ArtfsError, OSError) as error:
         warn([f"it is not recorded that run {ref} has ended: {error}"])
 

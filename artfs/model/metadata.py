@@ -36,25 +36,36 @@ def merge_metadata(
 ) -> dict[str, JsonValue]:
     """Return what metadata become when somebody who has ``seen`` some wants others, and ``found`` are there by now.
 
+    See `merge_values`. More than `MAX_KEYS` together are InvalidInputError.
+    """
+    merged = merge_values(seen, wanted, found, "metadata", "version")
+    if len(merged) > MAX_KEYS:
+        raise InvalidInputError(f"metadata would have {len(merged)} keys: at most {MAX_KEYS} are allowed at the top")
+    return merged
+
+
+def merge_values(
+    seen: Mapping[str, JsonValue], wanted: Mapping[str, JsonValue], found: Mapping[str, JsonValue], what: str, of: str
+) -> dict[str, JsonValue]:
+    """Return what values become when somebody who has ``seen`` some wants others, and ``found`` are there by now.
+
     Each top-level key that was changed, added or removed is taken over; the other keys stay as found. ConflictError names a key
-    that somebody else has changed meanwhile to something else. More than `MAX_KEYS` together are InvalidInputError.
+    that somebody else has changed meanwhile to something else: a key of ``what`` (metadata) ``of`` something (a version).
     """
     merged = dict(found)
     for key in dict.fromkeys((*seen, *wanted)):
         before, after, there = (_member(values, key) for values in (seen, wanted, found))
-        if _same(before, after) or _same(there, after):
+        if is_same(before, after) or is_same(there, after):
             continue
-        if not _same(there, before):
+        if not is_same(there, before):
             raise ConflictError(
-                f"metadata {key!r} was changed by somebody else meanwhile",
-                hint="look at the version again, then change it",
+                f"{what} {key!r} was changed by somebody else meanwhile",
+                hint=f"look at the {of} again, then change it",
             )
         if key in wanted:
             merged[key] = wanted[key]
         else:
             del merged[key]
-    if len(merged) > MAX_KEYS:
-        raise InvalidInputError(f"metadata would have {len(merged)} keys: at most {MAX_KEYS} are allowed at the top")
     return merged
 
 
@@ -63,7 +74,7 @@ def _member(values: Mapping[str, JsonValue], key: str) -> tuple[JsonValue, ...]:
     return (values[key],) if key in values else ()
 
 
-def _same(one: tuple[JsonValue, ...], other: tuple[JsonValue, ...]) -> bool:
+def is_same(one: object, other: object) -> bool:
     """Whether both are the same JSON: 1 and true are not, though Python calls them equal."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 

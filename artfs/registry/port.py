@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from artfs.model.digest import Algorithm, Digest
     from artfs.model.entry import JsonValue
     from artfs.model.names import ArtifactRef, CollectionRef, RunRef
-    from artfs.model.run import RunInfo
+    from artfs.model.run import RunChange, RunInfo
     from artfs.registry.sweeps import Relied, Sweep
 
 
@@ -364,8 +364,12 @@ class Registry(Protocol):
     def record_run(self, run: RunInfo) -> None:
         """Record a run, making its entity and project where missing; nothing if it is recorded already."""
 
-    def change_run(self, run: RunInfo) -> None:
-        """Replace all that is recorded of a run but when it was created; NotFoundError."""
+    def change_run(self, ref: RunRef, change: RunChange) -> RunInfo:
+        """Change a run in one transaction, and return it as it is then; NotFoundError.
+
+        ConflictError, and nothing is changed, where somebody else has changed the same thing since the caller has seen it, to
+        something else than the caller wants.
+        """
 
     def record_logged(self, run: RunInfo, version_id: str) -> None:
         """Record which run logged a version, and the run where it is not; the first one that says so stays; NotFoundError.

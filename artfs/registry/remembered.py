@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from artfs.model.entry import JsonValue
     from artfs.model.names import ArtifactRef, CollectionRef, RunRef
-    from artfs.model.run import RunInfo
+    from artfs.model.run import RunChange, RunInfo
     from artfs.registry.memory import Memory
     from artfs.registry.port import (
         AliasInfo,
@@ -301,9 +301,9 @@ class RememberedRegistry(Fallback):
         """Record a run."""
         self._write(lambda registry: registry.record_run(run))
 
-    def change_run(self, run: RunInfo) -> None:
-        """Replace what is recorded of a run."""
-        self._write(lambda registry: registry.change_run(run))
+    def change_run(self, ref: RunRef, change: RunChange) -> RunInfo:
+        """Change a run."""
+        return self._write(lambda registry: registry.change_run(ref, change))
 
     def record_logged(self, run: RunInfo, version_id: str) -> None:
         """Record which run logged a version."""

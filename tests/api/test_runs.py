@@ -5,12 +5,13 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
 import artfs
-from artfs.api import session
-from artfs.errors import InvalidInputError, NotFoundError
+from artfs.errors import ConflictError, InvalidInputError, NotFoundError
+from artfs.model.run import RunChange, RunProgress, RunState
 
 
 def test_a_run_says_what_it_is(api, fresh):
@@ -56,6 +57,43 @@ def test_what_another_process_records_of_a_run_stays(api, fresh):
     assert dict(found.config) == {"a": 1, "b": 2, "c": 3, "d": 4}
 
 
+def test_a_value_that_somebody_else_has_changed_is_a_conflict_that_can_be_looked_at(api, fresh):
+    with artfs.init(project="demo", id="r", config={"n": 1, "own": 0}) as run:
+        other = api.run("demo/r")
+        other.config["n"] += 1
+        with pytest.raises(ConflictError, match="config 'n'"):
+            run.config.update(n=run.config["n"] + 5, own=1)
+        assert dict(run.config) == {"n": 2, "own": 0}
+        run.config["n"] += 1
+        with pytest.raises(ConflictError, match="config 'n'"):
+            del other.config["n"]
+        other.name = "theirs"
+        with pytest.raises(ConflictError, match="name"):
+            run.name = "mine"
+    assert api.run("demo/r").config == {"n": 3, "own": 0}
+
+
+def test_no_value_is_lost_when_several_set_theirs_at_once(api, fresh):
+    with artfs.init(project="demo", id="r") as run:
+        others = [artfs.Api(project="demo").run("r") for _ in range(3)]
+
+        def fill(number):
+            for step in range(8):
+                others[number].config[f"{number}.{step}"] = step
+
+        threads = [threading.Thread(target=fill, args=[number]) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        run.name = "renamed"
+        for thread in threads:
+            thread.join()
+        for other in others:
+            other.client.close()
+    found = api.run("demo/r")
+    assert dict(found.config) == {f"{number}.{step}": step for number in range(3) for step in range(8)}
+    assert (found.name, found.state) == ("renamed", "finished")
+
+
 def test_a_block_that_raises_makes_the_run_failed(api, fresh):
     with pytest.raises(RuntimeError), artfs.init(project="demo") as run:
         raise RuntimeError
@@ -91,7 +129,7 @@ def test_the_run_of_the_environment_is_joined_and_left_to_who_has_begun_it(api, 
     monkeypatch.setenv("ARTFS_RUN", "me/demo/outer")
     with artfs.init() as run:
         assert run.path == "me/demo/outer"
-        run.change(state=session.RunInfo.__dataclass_fields__["state"].default)
+        run.change(RunChange(progress=RunProgress(RunState.RUNNING)))
     assert api.run("demo/outer").state == "running"
     with artfs.init(project="else") as other:
         assert other.project == "else"
@@ -295,7 +333,7 @@ def test_a_running_program_is_not_crashed(api, fresh):
 def test_a_run_of_another_boot_or_machine_is_believed(api, fresh):
     with artfs.init(project="demo") as run:
         process = {**run.metadata["process"], "pid": 1, "boot": "another"}
-        run.change(metadata={**run.metadata, "process": process})
+        run.change(RunChange(metadata={**run.metadata, "process": process}))
         assert api.run(f"demo/{run.id}").state == "running"
 
 

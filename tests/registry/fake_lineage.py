@@ -1,8 +1,9 @@
 """Runs, and the versions that they logged and used, of the registry in memory."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from artfs.errors import NotFoundError
+from artfs.model.metadata import merge_values
 from artfs.registry.port import State
 from tests.registry.fake_data import recordable, snapshot
 
@@ -47,9 +48,20 @@ class FakeLineage:
         with self._data.lock:
             self._record(run)
 
-    def change_run(self, run):
+    def change_run(self, ref, change):
         with self._data.lock:
-            self._data.runs[run.ref] = replace(self._recorded(run), created_at=self.run(run.ref).created_at)
+            found = self.run(ref)
+            values = {"config": found.config, "metadata": found.metadata}
+            for what, pair in (("name", change.name), ("job_type", change.job_type)):
+                values[what] = self._settled(what.replace("_", " "), getattr(found, what), pair)
+            if change.config is not None:
+                values["config"] = merge_values(*change.config, found.config, "config", "run")
+            if change.metadata is not None:
+                values["metadata"] = change.metadata
+            if change.progress is not None:
+                values |= asdict(change.progress)
+            self._data.runs[ref] = self._recorded(replace(found, **values))
+            return self.run(ref)
 
     def record_logged(self, run, version_id):
         with self._data.lock:

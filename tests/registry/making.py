@@ -7,7 +7,7 @@ from artfs.model.entry import Entry
 from artfs.model.manifest import encode_manifest
 from artfs.model.names import CollectionRef
 from artfs.model.paths import parse_entry_path
-from artfs.model.run import RunInfo
+from artfs.model.run import RunChange, RunInfo, RunProgress
 from artfs.registry.port import ManifestFile, NewVersion
 
 DATA = CollectionRef("me", "demo", "data")
@@ -53,6 +53,19 @@ def make_portfolio(registry, collection, versions):
 def run(run_id, project="demo", hour=0, **more):
     values = {"name": f"run {run_id}", "job_type": "train", **more}
     return RunInfo(run_id, "me", project, created_at=datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=hour), **values)
+
+
+def become(registry, wanted):
+    """Change all of a run that can be changed."""
+    found = registry.run(wanted.ref)
+    change = RunChange(
+        name=(found.name, wanted.name),
+        job_type=(found.job_type, wanted.job_type),
+        config=(found.config, wanted.config),
+        metadata=wanted.metadata,
+        progress=RunProgress(wanted.state, wanted.exit_code, wanted.finished_at),
+    )
+    return registry.change_run(wanted.ref, change)
 
 
 def indices(registry, collection=DATA):

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from artfs.errors import ArtfsError, NotFoundError, VersionDeletedError
 from artfs.model.names import CollectionRef
-from artfs.model.run import RunState
+from artfs.model.run import RunChange, RunProgress, RunState
 from artfs.registry.port import CollectionInfo, CollectionListing, Reservation, Version, VersionChange
 from tests.registry.implementations import IMPLEMENTATIONS
 from tests.registry.making import manifest, new, run
@@ -46,7 +46,18 @@ changes = st.builds(
     add_tags=tag_lists.map(tuple),
     remove_tags=tag_lists.map(tuple),
 )
-states = st.sampled_from(RunState)
+run_names = st.sampled_from(["run r1", "run r2", "x"])
+configs = st.sampled_from([{}, {"a": 1}, {"a": True}, {"b": "x"}, {"a": 1, "b": None}])
+run_changes = st.builds(
+    RunChange,
+    name=st.one_of(st.none(), st.tuples(run_names, run_names)),
+    job_type=st.one_of(st.none(), st.tuples(st.just("train"), st.sampled_from(["train", "eval"]))),
+    config=st.one_of(st.none(), st.tuples(configs, configs)),
+    metadata=st.one_of(st.none(), configs),
+    progress=st.one_of(
+        st.none(), st.builds(RunProgress, state=st.sampled_from(RunState), exit_code=st.sampled_from([None, 0, 1]))
+    ),
+)
 
 
 def comparable(answer):
@@ -138,9 +149,9 @@ class Compared(RuleBasedStateMachine):
     def unlink(self, ref):
         self.both(lambda registry: registry.unlink(ref))
 
-    @rule(found=runs, state=states, code=st.sampled_from([None, 0, 1]))
-    def change_run(self, found, state, code):
-        self.both(lambda registry: registry.change_run(replace(found, state=state, exit_code=code)))
+    @rule(found=runs, change=run_changes)
+    def change_run(self, found, change):
+        self.both(lambda registry: registry.change_run(found.ref, change))
 
     @invariant()
     def both_show_the_same(self):

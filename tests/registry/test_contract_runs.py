@@ -8,8 +8,19 @@ import pytest
 
 from artfs.errors import InvalidInputError, NotEmptyError, NotFoundError
 from artfs.model.names import RunRef
-from artfs.model.run import RunState
-from tests.registry.making import DATA, OTHER, UNRECORDABLE, commit, everything, make_portfolio, manifest, new, run
+from artfs.model.run import RunChange, RunState
+from tests.registry.making import (
+    DATA,
+    OTHER,
+    UNRECORDABLE,
+    become,
+    commit,
+    everything,
+    make_portfolio,
+    manifest,
+    new,
+    run,
+)
 from tests.registry.test_contract_concurrency import at_once
 
 R1 = RunRef("me", "demo", "r1")
@@ -56,16 +67,16 @@ def test_every_state_is_recorded(registry, state):
 def test_a_change_replaces_all_but_when_a_run_was_created(registry):
     first = run("r1", config={"old": 1}, hour=1)
     registry.record_run(first)
-    registry.change_run(replace(DONE, name="another", job_type="eval", created_at=DONE.created_at + timedelta(hours=5)))
+    become(registry, replace(DONE, name="another", job_type="eval", created_at=DONE.created_at + timedelta(hours=5)))
     assert registry.run(R1) == replace(DONE, name="another", job_type="eval", created_at=first.created_at)
-    registry.change_run(first)
+    become(registry, first)
     assert registry.run(R1) == first
 
 
 def test_a_change_is_seen_wherever_the_run_is(registry):
     version = commit(registry, "c1", by=run("r1"))
     registry.record_use(run("r1"), version.id)
-    registry.change_run(DONE)
+    become(registry, DONE)
     assert registry.logged_by(version.id) == DONE
     assert registry.used_by(version.id) == [DONE]
     assert names(registry.logged(R1)) == names(registry.used(R1)) == ["data:v0"]
@@ -75,7 +86,7 @@ def test_a_change_is_of_one_run(registry):
     others = [run("r2"), run("r1", "other")]
     for each in (run("r1"), *others):
         registry.record_run(each)
-    registry.change_run(DONE)
+    become(registry, DONE)
     assert [registry.run(other.ref) for other in others] == others
 
 
@@ -91,7 +102,7 @@ def test_recording_a_run_again_does_not_change_it(registry):
 def test_a_run_that_is_not_there_is_named_and_not_made(registry):
     registry.record_run(run("r2"))
     before = everything(registry)
-    for ask in (registry.run, registry.logged, registry.used, lambda _: registry.change_run(DONE)):
+    for ask in (registry.run, registry.logged, registry.used, lambda ref: registry.change_run(ref, RunChange())):
         with pytest.raises(NotFoundError, match="me/demo/r1"):
             ask(R1)
     with pytest.raises(NotFoundError, match="you/demo/r2"):
@@ -124,14 +135,14 @@ def test_what_cannot_be_recorded_of_a_run_is_refused_and_nothing_changes(registr
     version = commit(registry, "c1")
     before = everything(registry)
     for change in (
-        lambda: registry.change_run(run("r1", **bad)),
+        lambda: become(registry, run("r1", **bad)),
         lambda: registry.record_run(run("r2", "new", **bad)),
         lambda: registry.record_use(run("r2", "new", **bad), version.id),
     ):
         with pytest.raises(InvalidInputError):
             change()
     with pytest.raises(InvalidInputError):
-        registry.change_run(run("r1", name=UNRECORDABLE))
+        become(registry, run("r1", name=UNRECORDABLE))
     assert everything(registry) == before
 
 
@@ -141,7 +152,7 @@ def test_a_run_is_a_snapshot(registry):
     config["a"].append(2)
     seen = registry.run(R1)
     assert seen.config == {"a": [1]}
-    registry.change_run(DONE)
+    become(registry, DONE)
     assert (seen.config, seen.state) == ({"a": [1]}, RunState.RUNNING)
 
 
@@ -213,7 +224,7 @@ def test_runs_that_change_at_once_are_each_recorded(clients):
 
     def change(number, client):
         for step in range(5):
-            client.change_run(run(f"r{number}", config={"step": step}))
+            become(client, run(f"r{number}", config={"step": step}))
 
     at_once(*[partial(change, number, clients()) for number in range(4)])
     assert [found.config for found in registry.runs("me", "demo")] == [{"step": 4}] * 4

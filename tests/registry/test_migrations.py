@@ -10,7 +10,7 @@ from artfs.model.run import RunState
 from artfs.registry.port import CollectionKind, VersionChange
 from artfs.registry.sql import migrations
 from artfs.registry.sql.registry import open_registry
-from tests.registry.making import DATA, OTHER, aliases, commit, everything, make_portfolio, run
+from tests.registry.making import DATA, OTHER, aliases, become, commit, everything, make_portfolio, run
 
 SCHEMA_2 = """
 CREATE TABLE about (
@@ -141,7 +141,7 @@ def test_a_registry_of_schema_2_can_do_all_that_a_new_one_can(url, opened):
     registry = opened(url)
     registry.change_version(DATA.at("v0"), VersionChange(ttl_seconds=(None, 5), description=("text", "x")))
     registry.set_collection_description(DATA, "text")
-    registry.change_run(run("r1", state=RunState.FAILED, config={"a": 1}, exit_code=3))
+    become(registry, run("r1", state=RunState.FAILED, config={"a": 1}, exit_code=3))
     make_portfolio(registry, CollectionRef("me", "demo", "new"), registry.versions(DATA))
     assert commit(registry, "c3", kind="model").index == 2
     known = everything(registry)

@@ -15,7 +15,7 @@ from artfs.registry.port import VersionChange
 from artfs.registry.remembered import RememberedRegistry
 from tests.registry.fake import FakeRegistry
 from tests.registry.fake_data import FakeData
-from tests.registry.making import DATA, OTHER, commit, everything, make_portfolio, new, run
+from tests.registry.making import DATA, OTHER, become, commit, everything, make_portfolio, new, run
 
 PICKED = CollectionRef("me", "demo", "picked")
 AWAY = pytest.mark.expects_warning("the registry is away")
@@ -93,7 +93,7 @@ def fill(registry):
     registry.create_entity("you")
     registry.record_logged(run("r1"), version.id)
     registry.record_use(run("r2", config={"a": [1]}), version.id)
-    registry.change_run(run("r1", state=RunState.FAILED, exit_code=3, finished_at=run("r1").created_at))
+    become(registry, run("r1", state=RunState.FAILED, exit_code=3, finished_at=run("r1").created_at))
     registry.set_collection_description(DATA, "text")
     make_portfolio(registry, PICKED, [version])
 
@@ -177,7 +177,7 @@ def test_what_was_never_seen_is_unreachable(link, opened):
         lambda registry: registry.set_collection_description(DATA, "another"),
         lambda registry: registry.link(registry.version(DATA.at("v0")).id, PICKED, []),
         lambda registry: registry.unlink(PICKED.at("v0")),
-        lambda registry: registry.change_run(run("r1")),
+        lambda registry: become(registry, run("r1")),
     ],
 )
 def test_a_change_fails_while_the_registry_is_away_and_is_never_made_up_for(link, opened, change):

@@ -23,7 +23,7 @@ from artfs.model.run import RunState
 from artfs.registry.port import CollectionKind, State, VersionChange
 from artfs.registry.wandb.registry import WandbRegistry
 from artfs.wandb.session import WandbSession
-from tests.registry.making import new
+from tests.registry.making import become, new
 from tests.registry.making import run as make_run
 from tests.wandb_server.faults import GraphQLError
 from tests.wandb_server.fixtures import wandb_server  # noqa: F401 - a fixture
@@ -278,7 +278,7 @@ def test_what_the_sdk_keeps_in_the_configuration_of_a_run_stays(server, filled):
         {"git": {"commit": "abc"}},
         None,
     )
-    filled.change_run(replace(found, config={"lr": 0.2}, exit_code=3, metadata={"host": "h"}))
+    become(filled, replace(found, config={"lr": 0.2}, exit_code=3, metadata={"host": "h"}))
     changed = filled.run(found.ref)
     assert (dict(changed.config), changed.exit_code, dict(changed.metadata)) == ({"lr": 0.2}, 3, {"host": "h"})
     assert changed.created_at == found.created_at

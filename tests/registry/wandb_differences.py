@@ -47,5 +47,6 @@ DIFFERENCES = {
 RACES = {
     "test_no_key_of_the_metadata_is_lost_when_clients_change_theirs_at_once": CHANGES,
     "test_what_several_claim_at_once_is_of_one_of_them_and_the_others_are_told": CHANGES,
+    "test_no_value_is_lost_when_clients_change_theirs_at_once": CHANGES,
 }
 """Tests that fail or not, as it happens: they are not run."""

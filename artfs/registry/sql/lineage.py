@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert, select, update
 
 from artfs.errors import NotFoundError
-from artfs.model.run import RunInfo, RunState
+from artfs.model.run import RunInfo, RunState, changed_run
 from artfs.registry.sql.rows import encode_metadata, ensure_project, find_project, format_time, now, parse_time
 from artfs.registry.sql.schema import entities, logged, memberships, projects, runs, used, versions
 from artfs.registry.sql.shown import load_versions
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row, Select
 
     from artfs.model.names import RunRef
+    from artfs.model.run import RunChange
     from artfs.registry.port import Version
 
 
@@ -77,9 +78,14 @@ def record_run(connection: Connection, run: RunInfo) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def change_run(connection: Connection, run: RunInfo) -> None:
-    """Replace all that is recorded of a run but when it was created; NotFoundError."""
-    connection.execute(update(runs).where(runs.c.id == _find(connection, run.ref).id).values(_values(run)))
+def change_run(connection: Connection, ref: RunRef, change: RunChange) -> RunInfo:
+    """Change a run, and return it. Its caller's transaction is alone in writing, as `artfs.registry.sql.changes` says. See the port."""
+    row = _find(connection, ref)
+    found = _run(row)
+    values = _values(changed_run(found, change))
+    if values != _values(found):
+        connection.execute(update(runs).where(runs.c.id == row.id).values(values))
+    return find_run(connection, ref)
 
 
 def record_use(connection: Connection, run: RunInfo, version_id: str) -> None:

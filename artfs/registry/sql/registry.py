@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from artfs.model.entry import JsonValue
     from artfs.model.names import ArtifactRef, CollectionRef, RunRef
-    from artfs.model.run import RunInfo
+    from artfs.model.run import RunChange, RunInfo
     from artfs.registry.port import (
         AliasInfo,
         CollectionInfo,
@@ -347,10 +347,10 @@ class SqlRegistry:
         with self._database.writing() as connection:
             lineage.record_run(connection, run)
 
-    def change_run(self, run: RunInfo) -> None:
-        """Replace what is recorded of a run."""
+    def change_run(self, ref: RunRef, change: RunChange) -> RunInfo:
+        """Change a run."""
         with self._database.writing() as connection:
-            lineage.change_run(connection, run)
+            return lineage.change_run(connection, ref, change)
 
     def record_logged(self, run: RunInfo, version_id: str) -> None:
         """Record that a run logged a version."""

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from artfs.errors import InvalidInputError
+from artfs.model.metadata import is_same
 from artfs.model.names import parse_project
 from artfs.model.run import RunInfo, RunState
 from artfs.registry.wandb import parse, recordable
@@ -53,6 +54,24 @@ def recorded(run: RunInfo, before: parse.Node | None) -> dict[str, object]:
     }
     recordable.check("the host or commit", commit, host if isinstance(host, str) else None)
     return {key: value for key, value in wanted.items() if value is not None}
+
+
+def differing(run: RunInfo, found: RunInfo, before: parse.Node) -> dict[str, object]:
+    """Return what the server is asked to record of a change, without what stays as it was ``found``: that others may change meanwhile."""
+    differ = {
+        "displayName": run.name != found.name,
+        "jobType": run.job_type != found.job_type,
+        "state": run.state is not found.state,
+        "config": (run.exit_code, run.finished_at) != (found.exit_code, found.finished_at)
+        or not is_same((run.config, run.metadata), (found.config, found.metadata)),
+    }
+    if not any(differ.values()):
+        return {}
+    wanted = recorded(run, before)
+    left = {name for name, differs in differ.items() if not differs}
+    if not differ["config"]:
+        left |= {"commit", "host"}
+    return {key: value for key, value in wanted.items() if key not in left}
 
 
 def _commit(metadata: Mapping[str, JsonValue]) -> str | None:

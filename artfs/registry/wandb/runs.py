@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artfs.errors import NotFoundError, NotSupportedError, VersionDeletedError
+from artfs.model.run import changed_run
 from artfs.registry.port import State
 from artfs.registry.wandb import operations, parse, run_values
 from artfs.registry.wandb.reading import Reading
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from artfs.model.names import RunRef
-    from artfs.model.run import RunInfo
+    from artfs.model.run import RunChange, RunInfo
     from artfs.registry.port import Version
     from artfs.wandb.operation import Operation
 
@@ -86,10 +87,19 @@ class Runs(Reading):
         except NotFoundError:
             self._session.ask(operations.UPSERT_RUN, {"input": wanted})
 
-    def change_run(self, run: RunInfo) -> None:
-        """Replace what is recorded of a run."""
-        wanted = run_values.recorded(run, self._run_node(run.ref))
-        self._session.ask(operations.UPSERT_RUN, {"input": wanted})
+    def change_run(self, ref: RunRef, change: RunChange) -> RunInfo:
+        """Change a run.
+
+        The server compares nothing, and takes a configuration as a whole: it is looked at first, as in `artfs.registry.wandb.changes`.
+        What another client changes between that look and the request can be lost: the same value, or, as a configuration, metadata and
+        the end of a run are recorded as one, another one of these. What does not change is not sent.
+        """
+        before = self._run_node(ref)
+        found = run_values.parsed(before)
+        wanted = run_values.differing(changed_run(found, change), found, before)
+        if wanted:
+            self._session.ask(operations.UPSERT_RUN, {"input": wanted})
+        return self.run(ref)
 
     def record_logged(self, run: RunInfo, version_id: str) -> None:
         """Record the run. Who logs a version, the server records when its commit begins (`artfs.registry.wandb.commits`).
