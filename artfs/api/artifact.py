@@ -38,6 +38,9 @@ class Artifact(Contents):
     ``Artifact(client, entity, project, name, attrs=None)`` is a logged one, by ``name:alias``; ``attrs`` is a version that was read
     already. Mostly that comes from `artfs.Api.artifact` or `artfs.Run.use_artifact`.
 
+    A logged one can be pickled and copied, with what was changed of it and not saved: its settings are in it,
+    no connection and no password.
+
     Raises InvalidInputError (a ValueError) for a name or type that cannot be; NotFoundError if there is no such version.
     """
 
@@ -304,7 +307,26 @@ class Artifact(Contents):
             "usedAs": None,
         }
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._version_or_none() is None:
+            raise TypeError(
+                f"artifact {self._name!r} is not logged yet: it can be neither pickled nor copied. Log it and wait() for it,"
+                " or make it in the process that adds its files"
+            )
+        return _artifact_of, (type(self), self._client, self._seen, {name: getattr(self, name) for name in _EDITED})
+
     def __repr__(self) -> str:
         found = self._seen
         where = self._name if found is None else str(found.collection.at(version_name(found.index)))
         return f"<Artifact {where}>"
+
+
+_EDITED = ("_description", "_metadata", "_aliases", "_tags", "_ttl")
+
+
+def _artifact_of(cls: type[Artifact], client: Client, version: Version, edited: dict[str, Any]) -> Artifact:
+    """Return what was pickled or copied, with what was changed of it and not saved."""
+    artifact = cls.of_version(client, version)
+    for name, value in edited.items():
+        setattr(artifact, name, value)
+    return artifact

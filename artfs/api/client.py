@@ -2,21 +2,25 @@
 
 It is opened when it is first needed, and anew in a child after a fork: connections, threads and locks of the parent cannot be used there,
 so they are left alone, never closed. Thread-safe.
+
+A client is pickled as its settings, without passwords and keys: these are found where it is unpickled, as everywhere (`Client.__reduce__`).
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from artfs.api.commits import BackgroundCommits
 from artfs.app.services import open_services
 from artfs.config import load_config
 from artfs.errors import ArtfsError
 from artfs.model.names import DEFAULT_PROJECT
+from artfs.model.secrets import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from artfs.registry.port import Registry
     from artfs.staging.drafts import Draft
 
+_PLACES = ("registry", "store")  # settings that are URLs
 _left_behind: list[object] = []  # what belongs to a parent process: kept, so that nothing of it is closed here
 
 
@@ -39,6 +44,7 @@ class Client:
 
     def __init__(self, project: str | None = None, **settings: object) -> None:
         self.config: Config = load_config(settings, are_options=False)
+        self._settings = settings
         self.default_project = project or os.environ.get("ARTFS_PROJECT") or DEFAULT_PROJECT
         self._lock = threading.RLock()
         self._pid = os.getpid()
@@ -96,6 +102,13 @@ class Client:
 
         refresh_all(self.config, collection, names)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        places = {name: getattr(self.config, name) for name in ("registry", "store", "entity")}
+        return reopen, (self.default_project, carried({**self._settings, **places}))
+
+    def __deepcopy__(self, memo: object) -> Client:
+        return self
+
     def close(self) -> None:
         """Wait for commits under way, and give everything back. The next use opens it again."""
         if self._pid != os.getpid():
@@ -106,3 +119,45 @@ class Client:
             _, stack, commits = opened
             commits.finish()
             stack.close()
+
+
+# In other processes ---------------------------------------------------------------------------------------------
+
+_shared: dict[tuple[Config, str], Client] = {}
+
+
+def shared_client(project: str | None, settings: dict[str, Any]) -> Client:
+    """Return the client of this process with some settings, one for all who ask for the same; it is closed at the end."""
+    client = Client(project, **settings)
+    kept = _shared.setdefault((client.config, client.default_project), client)
+    if kept is client:
+        atexit.register(_close, client)
+    return kept
+
+
+def _close(client: Client) -> None:
+    with contextlib.suppress(ArtfsError):  # only what would have been cached is lost
+        client.close()
+
+
+def carried(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as they may be pickled: without what is not set, and without secrets."""
+    safe = {name: without_password(str(settings[name])) for name in _PLACES if settings.get(name)}
+    return {name: value for name, value in settings.items() if value is not None and value != ""} | safe
+
+
+def brought(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings that were `carried` to this process: with its own passwords for the places that it is set up for, too."""
+    here = load_config()
+    own = {name: getattr(here, name) for name in _PLACES}
+    return settings | {name: url for name, url in own.items() if settings.get(name) == without_password(url)}
+
+
+def reopen(project: str, settings: dict[str, Any]) -> Client:
+    """Return the client of this process that is what one of another process was."""
+    from artfs.api.session import default_client
+
+    settings, own = brought(settings), default_client()
+    if (own.config, own.default_project) == (load_config(settings, are_options=False), project):
+        return own
+    return shared_client(project, settings)

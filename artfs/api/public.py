@@ -27,6 +27,7 @@ class Api:
     """The registry of the settings. ``overrides`` may name another ``entity`` and ``project`` for references without one.
 
     ``settings`` are those of ``config.toml``: ``registry``, ``store``, ``cache_dir``, ... Usable from threads, and after a fork.
+    It can be pickled, as its settings: passwords and keys are not in it, they are found anew.
     """
 
     def __init__(self, overrides: Mapping[str, Any] | None = None, **settings: object) -> None:
@@ -41,6 +42,16 @@ class Api:
             self._client = default_client()
         else:
             self._client = Client(None if project is None else str(project), **named, **settings)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Api.of_client, (self._client,)
+
+    @classmethod
+    def of_client(cls, client: Client) -> Api:
+        """Return one that uses a connection."""
+        api = cls.__new__(cls)
+        api._client = client  # noqa: SLF001 - its own
+        return api
 
     @property
     def client(self) -> Client:

@@ -69,11 +69,15 @@ class RunConfig(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return repr(dict(self))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)  # a copy is of the values, and records nothing
+
 
 class Run:
     """A run of a project. As a context manager it finishes at the end: failed, if the block raises.
 
-    Usable from threads. A forked child may use it, too; what it logs it has to make itself.
+    Usable from threads. A forked child may use it, too; what it logs it has to make itself. A deep copy of it is itself, as in the W&B SDK;
+    only one that is not active can be pickled.
     """
 
     def __init__(self, client: Client, info: RunInfo, *, own: bool = False) -> None:
@@ -318,6 +322,17 @@ class Run:
         except ArtfsError as other:
             if error is not None:
                 error.add_note(f"artfs: what the run has logged failed, too: {other}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._own and self._info.state not in _ENDED:
+            raise TypeError(
+                f"run {self.path} is active in this process: it cannot be pickled. Pass on its path, {self.path!r}, and look it up with"
+                " artfs.Api().run(path)"
+            )
+        return Run, (self._client, self._info)
+
+    def __deepcopy__(self, memo: object) -> Run:
+        return self
 
     def __repr__(self) -> str:
         return f"<Run {self.path} ({self.state})>"

@@ -30,6 +30,9 @@ _PARAMETER = re.compile(
     re.IGNORECASE,
 )
 _SECRET_NAMES = re.compile(r"SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|TOKEN$", re.IGNORECASE)
+_SECRET_KEYS = re.compile(
+    r"pass|secret|token|key|sig", re.IGNORECASE
+)  # of a query; that a path is dropped, too, does no harm
 _SHORTEST = 8  # characters of a value that is looked for: a shorter one may be a word
 
 
@@ -54,6 +57,19 @@ def secrets_of(environment: Mapping[str, str], urls: Iterable[str] = ()) -> froz
             continue
         found |= {password, unquote(password)}
     return frozenset(value for value in found if len(value) >= _SHORTEST)
+
+
+def without_password(url: str) -> str:
+    """Return a URL of a registry or store as it may be kept: it names the same place for the same user, without what lets them in."""
+    if uri_scheme(url) in _PLAIN or uri_scheme(url) is None:
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no valid host: nobody can tell where a password ends
+        return redact(url)
+    user, at, host = parts.netloc.rpartition("@")
+    query = "&".join(part for part in parts.query.split("&") if not _SECRET_KEYS.search(part.partition("=")[0]))
+    return f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}{'?' if query else ''}{query}"
 
 
 def _redact_url(match: re.Match[str]) -> str:

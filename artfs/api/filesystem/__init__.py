@@ -7,8 +7,6 @@ may be used from threads, after a fork, and be pickled.
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import dataclasses
 import errno
 import os
@@ -19,7 +17,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.spec import AbstractFileSystem, has_magic
 from fsspec.utils import isfilelike, stringify_path, tokenize
 
-from artfs.api.client import Client
+from artfs.api.client import brought, carried, shared_client
 from artfs.api.filesystem import blocks as blocks
 from artfs.api.filesystem import glob as globbing
 from artfs.api.filesystem import tree as tree
@@ -29,7 +27,6 @@ from artfs.api.filesystem.slices import read_slices
 from artfs.api.session import default_client
 from artfs.config import load_config
 from artfs.content.export import export
-from artfs.errors import ArtfsError
 from artfs.model.paths import EntryPath
 from artfs.staging.calls import process_umask
 
@@ -37,28 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
 
+    from artfs.api.client import Client
     from artfs.api.filesystem.blocks import Content
     from artfs.api.filesystem.tree import Info, Located
-    from artfs.config import Config
     from artfs.model.entry import Entry
 
 _SETTINGS = ("registry", "store", "entity", "data_dir", "cache_dir", "state_dir")
 _OF_FSSPEC = {"use_listings_cache", "listings_expiry_time", "max_paths", "asynchronous", "loop", "skip_instance_cache"}
-
-_clients: dict[Config, Client] = {}  # one for all instances with the same settings: fsspec makes one for each thread
-
-
-def _client_of(settings: dict[str, Any]) -> Client:
-    client = Client(**settings)
-    kept = _clients.setdefault(client.config, client)
-    if kept is client:
-        atexit.register(_close, client)
-    return kept
-
-
-def _close(client: Client) -> None:
-    with contextlib.suppress(ArtfsError):  # only what would have been cached is lost
-        client.close()
 
 
 class ArtfsFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec is untyped
@@ -75,7 +57,7 @@ class ArtfsFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec is unt
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         named = {name: value for name, value in settings.items() if name not in _OF_FSSPEC and value is not None}
-        self._own = _client_of(named) if named else None
+        self._own = shared_client(None, named) if named else None  # fsspec makes an instance for each thread
         self._tree = tree.Tree(lambda: self.client)
         self._fetchers = blocks.Fetchers()
 
@@ -94,7 +76,7 @@ class ArtfsFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec is unt
         settings = dict(self.storage_options)
         if self._own is None and self.client.config != load_config():  # `artfs.init` was told what no environment says
             settings |= {name: str(getattr(self.client.config, name)) for name in _SETTINGS}
-        return _make, (type(self), settings)
+        return _make, (type(self), carried(settings))
 
     # Paths ------------------------------------------------------------------------------------------------------
 
@@ -392,4 +374,4 @@ def _refuse(path: Any) -> NoReturn:
 
 
 def _make(cls: type[ArtfsFileSystem], settings: dict[str, Any]) -> ArtfsFileSystem:
-    return cls(**settings)
+    return cls(**brought(settings))
