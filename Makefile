@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test test-heavy check bench bench-remote bench-wandb clean install-units
+.PHONY: help setup demo test test-heavy test-frameworks check bench bench-remote bench-wandb clean install-units
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 18
@@ -18,6 +18,10 @@ test: setup ## Run the tests, with real mounts
 
 test-heavy: setup ## Run the tests of the largest sizes (ten minutes, 6 GB of disk)
 	$(PYTHON) -m pytest -m heavy -s
+
+test-frameworks: setup ## Run the tests with torch and datasets (which are gigabytes where torch is built for GPUs)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check torch datasets
+	$(PYTHON) -m pytest -m heavy tests/api/test_frameworks.py
 
 check: setup ## Lint, format, types, walls between the packages, spelling
 	.venv/bin/ruff check .

@@ -1,4 +1,7 @@
-"""One progress bar for a whole command, on stderr when that is a terminal. Nothing is imported otherwise."""
+"""One progress bar for a whole command, on stderr when that is a terminal, and a line of text in a notebook.
+
+Nothing is imported otherwise.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -64,6 +68,38 @@ class Bar:
         self._progress.stop()
 
 
+class Line:
+    """Shows the counters of a `Progress` snapshot in a notebook, as a line that is written over: a bar of rich needs ipywidgets there."""
+
+    _every = 0.5  # seconds
+
+    def __init__(self) -> None:
+        self._text, self._next = "", 0.0
+
+    def show(self, snapshot: Mapping[str, Any]) -> None:
+        """Show a snapshot, if the last one is long ago."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + self._every
+            self._write(_in_words(snapshot))
+
+    def __enter__(self) -> Line:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write("")
+
+    def _write(self, text: str) -> None:
+        print("\r" + text.ljust(len(self._text)) + ("" if text else "\r"), end="", file=sys.stderr, flush=True)  # noqa: T201
+        self._text = text
+
+
+def _in_words(snapshot: Mapping[str, Any]) -> str:
+    mib, whole = snapshot["bytes_done"] / (1 << 20), snapshot["bytes_total"] / (1 << 20)
+    size = f"{mib:,.1f} of {whole:,.1f} MiB ({mib / whole:.0%})" if whole else f"{mib:,.1f} MiB"
+    files = f", {snapshot['files_done']:,} of {snapshot['files_total']:,} files" if snapshot["files_total"] else ""
+    return f"{snapshot['phase']}: {size}{files}"
+
+
 class _Silent(contextlib.nullcontext[None]):
     def show(self, snapshot: Mapping[str, Any]) -> None:
         """Show nothing."""
@@ -105,10 +141,16 @@ def _interruptible(progress: Progress) -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
+def _in_notebook() -> bool:
+    """Whether stderr goes to a cell: that is so in a kernel of Jupyter, and not in a program that a cell starts."""
+    return type(sys.stderr).__module__.startswith("ipykernel.")
+
+
 @contextlib.contextmanager
 def showing(snapshot: Callable[[], Mapping[str, Any]], after: float = 0.0) -> Iterator[None]:
     """Show a progress from a thread of its own while the body works, if that takes longer than ``after`` seconds."""
-    if not sys.stderr.isatty():
+    display = Bar if sys.stderr.isatty() else Line if _in_notebook() else None
+    if display is None:
         yield
         return
     done = threading.Event()
@@ -116,7 +158,7 @@ def showing(snapshot: Callable[[], Mapping[str, Any]], after: float = 0.0) -> It
     def show() -> None:
         if after and done.wait(after):
             return
-        with Bar() as shown:
+        with display() as shown:
             while not done.wait(_INTERVAL):
                 shown.show(snapshot())
 
