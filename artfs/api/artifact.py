@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
+from artfs.api import sdk_arguments
 from artfs.api.attributes import recordable
 from artfs.api.building import Building
 from artfs.api.client import Client
@@ -57,6 +58,7 @@ class Artifact(Contents):
         type: str,
         description: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        **sdk: Any,
     ) -> None: ...
 
     @overload
@@ -74,11 +76,14 @@ class Artifact(Contents):
         type: str,
         description: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        **sdk: Any,
     ) -> None:
         from artfs.api.session import default_client
 
         self._name, self._type = parse_collection(name), parse_type(type, name)
         self._client = default_client()
+        if sdk:
+            sdk_arguments.check_artifact(name, self._client.config.algorithm, sdk)
         self._seen, self._pending = None, None
         self._description, self._ttl = description, None
         self._metadata = recordable(metadata or {})

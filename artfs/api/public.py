@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from artfs.api import sdk_arguments
 from artfs.api.artifact import Artifact
 from artfs.api.client import Client
 from artfs.api.collections import ArtifactCollection, ArtifactType
@@ -34,6 +35,7 @@ class Api:
         named = dict(overrides or {})
         project = named.pop("project", None) or settings.pop("project", None)
         entity = named.pop("entity", None)
+        sdk_arguments.ignore("artfs.Api()", {"timeout": settings.pop("timeout", None)})
         if entity is not None:
             settings["entity"] = entity
         if not settings and project is None and not named:

@@ -149,6 +149,24 @@ class Run:
         return dict(self._info.metadata)
 
     @property
+    def notes(self) -> str | None:
+        """What its user says of it; None for nothing."""
+        found = self._info.metadata.get("notes")
+        return found if isinstance(found, str) else None
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its tags."""
+        found = self._info.metadata.get("tags")
+        return tuple(map(str, found)) if isinstance(found, list) else ()
+
+    @property
+    def group(self) -> str:
+        """The group of runs that it belongs to; empty if there is none."""
+        found = self._info.metadata.get("group")
+        return found if isinstance(found, str) else ""
+
+    @property
     def state(self) -> str:
         """``running``, ``finished``, ``failed``, ``crashed`` or ``killed``.
 

@@ -13,14 +13,14 @@ import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from artfs.api import liveness
+from artfs.api import liveness, sdk_arguments
 from artfs.api.client import Client
 from artfs.api.runs import Run, config_of, exit_code_of
 from artfs.app.runs import current_run as run_of_environment
 from artfs.app.runs import describe_process, go_on, new_run_id
 from artfs.errors import ArtfsError, InvalidInputError, NotFoundError, UnreachableError
 from artfs.model.names import RunRef, parse_entity, parse_project, parse_run_id
-from artfs.model.run import RunInfo
+from artfs.model.run import RunChange, RunInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,28 +62,46 @@ def current_run() -> Run | None:
 def init(
     entity: str | None = None,
     project: str | None = None,
+    *,
     job_type: str | None = None,
     name: str | None = None,
     id: str | None = None,
     config: Mapping[str, Any] | None = None,
-    **settings: object,
+    notes: str | None = None,
+    tags: Sequence[str] | None = None,
+    group: str | None = None,
+    **settings: Any,
 ) -> Run:
     """Begin a run, and return it; while one goes on, return that one.
 
     ``project`` is that of ``ARTFS_PROJECT``, or ``uncategorized``; ``entity`` the configured one. ``id`` of a run that exists goes on with
-    that run. Inside of ``artfs run`` the run is the one of that command, unless an id or another place is given. ``settings`` are those of
-    ``config.toml``: ``registry``, ``store``, ... InvalidInputError (a ValueError), UnreachableError.
+    that run. Inside of ``artfs run`` the run is the one of that command, unless an id or another place is given. ``notes``, ``tags`` and
+    ``group`` are recorded in the metadata of the run. ``settings`` are those of ``config.toml``: ``registry``, ``store``, ...; the other
+    arguments of ``wandb.init`` mean what `artfs.api.sdk_arguments` says, and a warning names those that have no effect.
+    InvalidInputError (a ValueError), NotSupportedError, UnreachableError.
     """
+    sdk = {name: settings.pop(name) for name in sdk_arguments.OF_INIT & set(settings)}
     with _session.lock:
+        if _session.run is not None and sdk_arguments.finishes_previous(sdk):
+            _session.run.finish()
         if _session.run is not None:
             return _session.run
         client = Client(None, **settings) if settings or _session.client is None else _session.client
+        sdk_arguments.check_init(sdk, client.config.registry)
+        sdk_arguments.ignore_of_init(sdk)
+        said = sdk_arguments.described(notes, tags, group)
+        chosen = config_of(sdk_arguments.chosen(config or {}, sdk))
         surrounding = run_of_environment(os.environ)
         if surrounding is not None and id is None and entity is None and project is None:
             run = _join(client, surrounding)
+            if said:
+                run.change(RunChange(metadata={**run.metadata, **said}))
         else:
             place = parse_entity(entity or client.default_entity), parse_project(project or client.default_project)
-            run = _begin(client, RunRef(*place, parse_run_id(id or new_run_id())), name, job_type, config)
+            ref = RunRef(*place, parse_run_id(id or new_run_id()))
+            if sdk.get("resume"):
+                sdk_arguments.check_resumed(sdk, str(ref), exists=_exists(client, ref))
+            run = _begin(client, ref, name, job_type, chosen, said)
         _session.client, _session.run, _session.pid = client, run, os.getpid()
         _end_well()
         return run
@@ -96,10 +114,18 @@ def _join(client: Client, ref: RunRef) -> Run:
         raise InvalidInputError(f"ARTFS_RUN names {ref}, which the registry does not know") from error
 
 
+def _exists(client: Client, ref: RunRef) -> bool:
+    try:
+        client.registry.run(ref)
+    except NotFoundError:
+        return False
+    return True
+
+
 def _begin(
-    client: Client, ref: RunRef, name: str | None, job_type: str | None, config: Mapping[str, Any] | None
+    client: Client, ref: RunRef, name: str | None, job_type: str | None, config: dict[str, Any], said: dict[str, Any]
 ) -> Run:
-    about = describe_process([sys.executable, *sys.argv], python=sys.version.split()[0])
+    about = describe_process([sys.executable, *sys.argv], python=sys.version.split()[0]) | said
     about["process"] = liveness.describe(os.getpid())
     info = RunInfo(
         id=ref.id,
@@ -108,7 +134,7 @@ def _begin(
         name=name or ref.id,
         job_type=job_type or "",
         created_at=datetime.now(UTC),
-        config=config_of(config),
+        config=config,
         metadata=about,
     )
     client.registry.record_run(info)

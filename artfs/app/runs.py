@@ -42,6 +42,11 @@ __all__ = [
 ]
 
 PROJECT_VARIABLE = "ARTFS_PROJECT"
+SAID = (
+    "notes",
+    "tags",
+    "group",
+)  # of the metadata of a run: what its user says of it, which stays when it goes on in another process
 
 _ID_LETTERS = string.ascii_lowercase + string.digits
 _ID_LENGTH = 8
@@ -83,7 +88,7 @@ def go_on(
             name=(found.name, run.name) if renamed else None,
             job_type=(found.job_type, run.job_type) if run.job_type else None,
             config=None if config is None else (seen, config),
-            metadata=run.metadata,
+            metadata={key: value for key, value in found.metadata.items() if key in SAID} | dict(run.metadata),
             progress=RunProgress(run.state),
         )
 

@@ -19,7 +19,7 @@ from artfs.errors import (
 )
 from artfs.model.digest import Digest
 from artfs.model.names import CollectionRef, RunRef
-from artfs.model.run import RunState
+from artfs.model.run import RunChange, RunState
 from artfs.registry.port import CollectionKind, State, VersionChange
 from artfs.registry.wandb.registry import WandbRegistry
 from artfs.wandb.session import WandbSession
@@ -283,6 +283,15 @@ def test_what_the_sdk_keeps_in_the_configuration_of_a_run_stays(server, filled):
     assert (dict(changed.config), changed.exit_code, dict(changed.metadata)) == ({"lr": 0.2}, 3, {"host": "h"})
     assert changed.created_at == found.created_at
     assert json.loads(theirs.config)["_wandb"]["value"]["cli_version"] == "0.31.0"
+
+
+def test_notes_tags_and_group_of_a_run_are_in_the_fields_of_the_server_too(server, filled):
+    said = {"notes": "first", "tags": ["a", "b"], "group": "g"}
+    filled.record_run(make_run("r1", metadata=said))
+    theirs = server.run("me", "demo", "r1")
+    assert (theirs.notes, theirs.tags, theirs.group) == ("first", ["a", "b"], "g")
+    found = filled.change_run(RunRef("me", "demo", "r1"), RunChange(metadata={**said, "tags": ["c"], "notes": 7}))
+    assert (theirs.notes, theirs.tags, found.metadata["tags"]) == ("first", ["c"], ["c"])
 
 
 @pytest.mark.parametrize("own", ["text", {"created_at": "never", "finished_at": 7, "exit_code": "x", "metadata": [1]}])

@@ -51,6 +51,7 @@ def recorded(run: RunInfo, before: parse.Node | None) -> dict[str, object]:
         "commit": commit,
         "host": host if isinstance(host, str) else None,
         "state": state,
+        **_said(run.metadata),
     }
     recordable.check("the host or commit", commit, host if isinstance(host, str) else None)
     return {key: value for key, value in wanted.items() if value is not None}
@@ -70,7 +71,7 @@ def differing(run: RunInfo, found: RunInfo, before: parse.Node) -> dict[str, obj
     wanted = recorded(run, before)
     left = {name for name, differs in differ.items() if not differs}
     if not differ["config"]:
-        left |= {"commit", "host"}
+        left |= {"commit", "host", "notes", "groupName", "tags"}
     return {key: value for key, value in wanted.items() if key not in left}
 
 
@@ -78,6 +79,16 @@ def _commit(metadata: Mapping[str, JsonValue]) -> str | None:
     git = metadata.get("git")
     found = git.get("commit") if isinstance(git, dict) else None
     return found if isinstance(found, str) else None
+
+
+def _said(metadata: Mapping[str, JsonValue]) -> dict[str, object]:
+    """Return what the user of a run says of it, for which the server has fields of its own, too."""
+    notes, group, tags = metadata.get("notes"), metadata.get("group"), metadata.get("tags")
+    return {
+        "notes": notes if isinstance(notes, str) else None,
+        "groupName": group if isinstance(group, str) else None,
+        "tags": [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else None,
+    }
 
 
 def _encoded(run: RunInfo, before: parse.Node | None) -> str:
