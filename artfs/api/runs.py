@@ -220,14 +220,15 @@ class Run:
     ) -> Artifact:
         """Record that the run uses an artifact, and return it: ``name:alias``, ``project/name:alias`` or ``entity/project/name:alias``.
 
-        One that is not logged yet is logged first, with ``aliases``. InvalidInputError (a ValueError) if its type is another than
-        ``type``; NotFoundError, VersionDeletedError, UnreachableError.
+        One that is not logged yet is logged first, with ``aliases``; nothing is recorded of one that was deleted. InvalidInputError (a
+        ValueError) if its type is another than ``type``; NotFoundError, VersionDeletedError, UnreachableError.
         """
         if isinstance(artifact_or_name, Artifact):
             artifact = artifact_or_name
             if artifact.is_draft():
                 self.log_artifact(artifact, aliases=aliases)
                 artifact.wait()
+            self._client.registry.version_by_id(str(artifact.id))  # it may be long ago that it was looked up
         else:
             ref = parse_artifact_ref(artifact_or_name, self.entity, self.project)
             artifact = Artifact.of_version(self._client, self._client.registry.version(ref))

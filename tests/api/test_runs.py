@@ -10,7 +10,7 @@ import threading
 import pytest
 
 import artfs
-from artfs.errors import ConflictError, InvalidInputError, NotFoundError
+from artfs.errors import ConflictError, InvalidInputError, NotFoundError, VersionDeletedError
 from artfs.model.run import RunChange, RunProgress, RunState
 
 
@@ -92,6 +92,15 @@ def test_no_value_is_lost_when_several_set_theirs_at_once(api, fresh):
     found = api.run("demo/r")
     assert dict(found.config) == {f"{number}.{step}": step for number in range(3) for step in range(8)}
     assert (found.name, found.state) == ("renamed", "finished")
+
+
+def test_an_artifact_that_was_deleted_since_it_was_looked_up_is_not_used(api, log):
+    artifact = log()
+    api.artifact("demo/data").delete(delete_aliases=True)
+    with artfs.init(project="demo") as run:
+        with pytest.raises(VersionDeletedError, match="me/demo/data"):
+            run.use_artifact(artifact)
+        assert list(run.used_artifacts()) == []
 
 
 def test_a_block_that_raises_makes_the_run_failed(api, fresh):
