@@ -80,6 +80,9 @@ class Artifact(Contents):
     ) -> None:
         from artfs.api.session import default_client
 
+        for what, value in (("name", name), ("type", type)):
+            if not isinstance(value, str):
+                raise InvalidInputError(f"the {what} of an artifact is text, not {value!r}")
         self._name, self._type = parse_collection(name), parse_type(type, name)
         self._client = default_client()
         if sdk:

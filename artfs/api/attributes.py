@@ -6,6 +6,7 @@ difference, so two programs that change different things do not undo each other'
 
 from __future__ import annotations
 
+import argparse
 import copy
 import datetime
 import enum
@@ -13,7 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from artfs.errors import ArtifactNotLoggedError, InvalidInputError, VersionDeletedError
-from artfs.model.metadata import parse_metadata
+from artfs.model.metadata import parse_metadata, parse_values
 from artfs.model.names import parse_alias, parse_tag, version_index, version_name
 from artfs.registry.port import State, VersionChange
 
@@ -283,11 +284,24 @@ def _strings(what: str, value: object) -> list[str]:
 
 
 def recordable(values: object) -> dict[str, Any]:
-    """Return metadata, or the configuration of a run, as they are recorded; InvalidInputError."""
+    """Return metadata as they are recorded; InvalidInputError."""
+    return parse_metadata(_plain(values, "metadata"))
+
+
+def recordable_config(values: object) -> dict[str, Any]:
+    """Return the configuration of a run as it is recorded, of any number of keys; InvalidInputError."""
+    if isinstance(values, argparse.Namespace):
+        values = vars(values)
+    if not hasattr(values, "items"):
+        raise InvalidInputError(f"the config of a run is a mapping, not {values!r}")
+    return parse_values(_plain(values, "config"), "config")
+
+
+def _plain(values: object, what: str) -> Any:
     try:
-        return parse_metadata(friendly(values))
+        return friendly(values)
     except RecursionError as error:
-        raise InvalidInputError("metadata is nested too deeply, or holds itself") from error
+        raise InvalidInputError(f"{what} is nested too deeply, or holds itself") from error
 
 
 def friendly(value: object) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artfs.api.artifact import Artifact
-from artfs.api.attributes import recordable
+from artfs.api.attributes import recordable_config
 from artfs.api.listing import Listing
 from artfs.api.liveness import state_of
 from artfs.errors import ArtfsError, ConflictError, InvalidInputError
@@ -64,7 +64,7 @@ class RunConfig(MutableMapping[str, Any]):
     def update(self, *values: Any, **named: Any) -> None:
         """Set several values at once."""
         changed = dict(*values, **named)
-        self._run.change_config(recordable(changed))
+        self._run.change_config(recordable_config(changed))
 
     def __repr__(self) -> str:
         return repr(dict(self))
@@ -230,6 +230,8 @@ class Run:
                 artifact.wait()
             self._client.registry.version_by_id(str(artifact.id))  # it may be long ago that it was looked up
         else:
+            if not isinstance(artifact_or_name, str):
+                raise InvalidInputError(f"use_artifact takes an artifact or its name, not {artifact_or_name!r}")
             ref = parse_artifact_ref(artifact_or_name, self.entity, self.project)
             artifact = Artifact.of_version(self._client, self._client.registry.version(ref))
         if type is not None and artifact.type != type:
@@ -376,4 +378,4 @@ def _listed(names: Sequence[str] | None) -> list[str]:
 
 def config_of(values: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a configuration as it is recorded; InvalidInputError."""
-    return recordable(dict(values or {}))
+    return recordable_config({} if values is None else values)

@@ -90,7 +90,7 @@ def init(
         sdk_arguments.check_init(sdk, client.config.registry)
         sdk_arguments.ignore_of_init(sdk)
         said = sdk_arguments.described(notes, tags, group)
-        chosen = config_of(sdk_arguments.chosen(config or {}, sdk))
+        chosen = sdk_arguments.chosen(config_of(config), sdk)
         surrounding = run_of_environment(os.environ)
         if surrounding is not None and id is None and entity is None and project is None:
             run = _join(client, surrounding)

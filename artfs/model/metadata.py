@@ -19,16 +19,22 @@ _MAX_BITS = 14_000  # of a number: Python refuses to write or read more than 430
 
 def parse_metadata(value: object) -> dict[str, JsonValue]:
     """Check metadata: a JSON object of at most 100 top-level keys. NaN becomes null, infinities are refused, as W&B does."""
+    found = parse_values(value, "metadata")
+    if len(found) > MAX_KEYS:
+        raise InvalidInputError(f"metadata has {len(found)} keys: at most {MAX_KEYS} are allowed at the top")
+    return found
+
+
+def parse_values(value: object, what: str) -> dict[str, JsonValue]:
+    """Check a JSON object of any size, which messages call ``what``. NaN becomes null, infinities are refused."""
     if not isinstance(value, dict):
-        raise InvalidInputError(f"metadata is a JSON object, not {type(value).__name__}")
-    if len(value) > MAX_KEYS:
-        raise InvalidInputError(f"metadata has {len(value)} keys: at most {MAX_KEYS} are allowed at the top")
+        raise InvalidInputError(f"{what} is a JSON object, not {type(value).__name__}")
     try:
-        return {_key(key): _parse(item, str(key)) for key, item in value.items()}
+        return {_key(key, what): _parse(item, f"{what} {str(key)!r}") for key, item in value.items()}
     except RecursionError as error:
-        raise InvalidInputError("metadata is nested too deeply") from error
+        raise InvalidInputError(f"{what} is nested too deeply") from error
     except UnicodeEncodeError as error:  # half a surrogate pair, which JSON can escape and nothing can write
-        raise InvalidInputError(f"metadata has {error.object!r}, which is not valid Unicode") from error
+        raise InvalidInputError(f"{what} has {error.object!r}, which is not valid Unicode") from error
 
 
 def merge_metadata(
@@ -79,9 +85,9 @@ def is_same(one: object, other: object) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _key(key: object) -> str:
+def _key(key: object, what: str) -> str:
     if not isinstance(key, str):
-        raise InvalidInputError(f"metadata key {key!r} is not a string")
+        raise InvalidInputError(f"{what}: the key {key!r} is not a string")
     key.encode()
     return key
 
@@ -92,18 +98,18 @@ def _parse(value: object, where: str) -> JsonValue:
             return value
         case int():
             if value.bit_length() > _MAX_BITS:
-                raise InvalidInputError(f"metadata {where!r} has thousands of digits, which nothing can read again")
+                raise InvalidInputError(f"{where} has thousands of digits, which nothing can read again")
             return value
         case str():
             value.encode()
             return value
         case float():
             if math.isinf(value):
-                raise InvalidInputError(f"metadata {where!r} is infinite, which JSON cannot hold")
+                raise InvalidInputError(f"{where} is infinite, which JSON cannot hold")
             return None if math.isnan(value) else value
         case dict():
-            return {_key(key): _parse(item, where) for key, item in value.items()}
+            return {_key(key, where): _parse(item, where) for key, item in value.items()}
         case list() | tuple():
             return [_parse(item, where) for item in value]
         case _:
-            raise InvalidInputError(f"metadata {where!r} is a {type(value).__name__}, which JSON cannot hold")
+            raise InvalidInputError(f"{where} is of type {type(value).__name__!r}, which JSON cannot hold")

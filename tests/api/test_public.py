@@ -200,3 +200,9 @@ def test_many_threads_change_one_artifact(api, log):
     found = api.artifact("demo/data")
     assert len(found.metadata) == 40
     assert len(found.aliases) == 41
+
+
+def test_a_collection_whose_versions_were_all_deleted_says_so(api, log):
+    log().delete(delete_aliases=True)
+    with pytest.raises(NotFoundError, match="me/demo/data has no versions any more"):
+        api.artifact("demo/data")

@@ -1,5 +1,6 @@
 """Programs that were written for the W&B SDK: the arguments that they give, and what becomes of them here."""
 
+import argparse
 import inspect
 import logging
 
@@ -124,6 +125,41 @@ def test_some_keys_of_a_configuration_are_chosen(fresh):
         assert run.config == {"a": 1, "c": 3}
     with artfs.init(project="demo", config=config, config_include_keys=["b"]) as run:
         assert run.config == {"b": 2}
+
+
+class Odd:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"a": Odd()}, "config 'a' is of type 'Odd', which JSON cannot hold"),
+        ({"a": {"b": [float("inf")]}}, "config 'a' is infinite"),
+        ({1: 2}, "config: the key 1 is not a string"),
+        ("config.yaml", "the config of a run is a mapping, not 'config.yaml'"),
+        ([1], "the config of a run is a mapping"),
+    ],
+)
+def test_a_bad_configuration_is_called_one(fresh, config, said):
+    with pytest.raises(InvalidInputError, match=said):
+        artfs.init(project="demo", config=config)
+
+
+def test_a_configuration_has_any_number_of_keys_and_may_be_parsed_arguments(api, fresh):
+    config = {f"k{number}": number for number in range(500)}
+    with artfs.init(project="demo", config=argparse.Namespace(**config)) as run:
+        run.config.update({f"more{number}": number for number in range(200)})
+    assert len(api.run(f"demo/{run.id}").config) == 700
+
+
+def test_what_is_no_artifact_and_no_name_is_called_so(fresh):
+    with pytest.raises(InvalidInputError, match="name of an artifact is text, not 3"):
+        artfs.Artifact(3, "t")
+    with pytest.raises(InvalidInputError, match="type of an artifact is text, not None"):
+        artfs.Artifact("a", None)
+    with artfs.init(project="demo") as run, pytest.raises(InvalidInputError, match="or its name, not None"):
+        run.use_artifact(None)
 
 
 def test_an_artifact_of_the_sdk_that_artfs_does_not_make_is_refused(fresh):

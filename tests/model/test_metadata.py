@@ -69,7 +69,9 @@ def test_an_infinite_number_is_refused_at_any_depth_with_its_key(number):
 @pytest.mark.parametrize("item", [{1}, b"a", object(), 1j, range(3), json])
 def test_what_json_cannot_hold_is_refused_at_any_depth_with_its_key(item):
     for value in ({"loss": item}, {"loss": {"b": [item]}}):
-        with pytest.raises(InvalidInputError, match=f"'loss' is a {type(item).__name__}, which JSON cannot hold"):
+        with pytest.raises(
+            InvalidInputError, match=f"'loss' is of type '{type(item).__name__}', which JSON cannot hold"
+        ):
             parse_metadata(value)
 
 

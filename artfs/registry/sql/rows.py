@@ -175,5 +175,11 @@ def _what_there_is(connection: Connection, ref: CollectionRef, collection_id: in
     )
     least, most = connection.execute(query).one()
     if least is None:
-        return f"{ref} has no versions yet"
+        gone = (
+            select(versions.c.id)
+            .join(memberships)
+            .where(memberships.c.collection_id == collection_id, versions.c.state == State.DELETED.value)
+        )
+        deleted = connection.execute(gone.limit(1)).first() is not None
+        return f"{ref} has no versions any more: all were deleted" if deleted else f"{ref} has no versions yet"
     return f"{ref} has {version_name(least)}" + (f" to {version_name(most)}" if most != least else "")
