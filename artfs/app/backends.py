@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from artfs.staging.drafts import Draft
     from artfs.staging.packing import EarlierVersions
     from artfs.staging.target import OpenTarget, StoreTarget
+    from artfs.storage.files import FileSource
     from artfs.storage.holdings import Holdings
     from artfs.storage.metrics import Metered, OperationCount
     from artfs.storage.port import BlobStore, Objects, Source
@@ -124,6 +125,15 @@ class Backends:
     def open_file(self, store: BlobStore, upcoming: Upcoming) -> Callable[[Entry], Source] | None:
         """Return what opens the files of versions, where blobs are not found by their digests alone."""
         return partial(cast("WandbStore", store).open_entry, upcoming=upcoming) if self._asks_wandb else None
+
+    @property
+    def open_kept(self) -> Callable[[Entry], FileSource | None] | None:
+        """What opens the bytes that another program may have of an entry on this machine, not proven; None if there is no such program."""
+        if not self._on_wandb:
+            return None
+        from artfs.storage.wandb_elsewhere import in_sdk_cache
+
+        return in_sdk_cache
 
     def read_manifest(self, store: BlobStore, manifest: ManifestFile, version_id: str) -> Iterable[bytes]:
         """Yield the bytes of the manifest of a version, not proven yet. NotFoundError."""

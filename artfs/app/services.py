@@ -103,7 +103,8 @@ class Services:
         from artfs.content.remote import Remote
 
         prover = Prover(self.store, BlockLists(self.config.cache_dir))
-        remote = Remote(prover, self.cache, strict=self.config.verify == "strict")
+        strict = self.config.verify == "strict"
+        remote = Remote(prover, self.cache, strict=strict, open_kept=self.backends.open_kept)
         return FollowingReader(self.origins, prover, remote, self.targets)
 
     @cached_property

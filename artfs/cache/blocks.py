@@ -14,6 +14,8 @@ queue's. From the shelf's on they are never held while anything waits for a disk
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import sqlite3
 import stat
 import time
@@ -25,10 +27,11 @@ from artfs.cache.datafiles import Content, parse_content
 from artfs.cache.rows import CHECKSUM_SIZE, Adopted
 from artfs.cache.shelf import Shelf
 from artfs.cache.upkeep import Upkeep
+from artfs.cache.world import SPARE
 from artfs.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from artfs.cache.keeper import Keeper
@@ -85,6 +88,23 @@ class BlockCache:
         """Return a content if what is known of it is in memory. Never blocks."""
         known = self._shelf.opened(Content(name, size))
         return None if known is None or known.state is None else CacheFile(known)
+
+    @contextlib.contextmanager
+    def spare(self) -> Iterator[Path | None]:
+        """Give the path of a new file for `adopt`, on the file system of the cache; None while there is no cache.
+
+        Nothing is left of it in the end. One that a process was killed over is removed by the sweep.
+        """
+        keeper = self._shelf.open_keeper()
+        if keeper is None or not self._shelf.writable:
+            yield None
+            return
+        path = keeper.world.directory / f"{SPARE}{secrets.token_hex(8)}"
+        try:
+            yield path
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def adopt(self, name: str, path: Path, size: int, checksums: Sequence[bytes]) -> bool:
         """Take a private file over as the whole, proven content, by a rename; False if that cannot be: then it stays.

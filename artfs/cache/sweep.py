@@ -34,7 +34,7 @@ def sweep(world: World, stopped: Callable[[], bool], *, always: bool = False) ->
     Raises OSError and sqlite3.Error, and InterruptedError if it was stopped.
     """
     for path in leftovers(world):
-        _remove_world(path, stopped)
+        _remove(path, stopped)
     with world.unclean_ends() as unclean:
         if not (unclean or always):
             return
@@ -60,12 +60,15 @@ def sweep_temporaries(cache_dir: Path) -> None:
                     path.unlink()
 
 
-def _remove_world(path: Path, stopped: Callable[[], bool]) -> None:
+def _remove(path: Path, stopped: Callable[[], bool]) -> None:
     for directory in path.glob("data/*/*"):
         if stopped():
             return
         shutil.rmtree(directory, ignore_errors=True)
-    shutil.rmtree(path, ignore_errors=True)
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sweep_directory(world: World, kind: str, prefix: str) -> None:

@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 _WORLD = re.compile(r"[0-9a-f]{16}")
 _NEW = ".new-"
 _SESSION = "session-"
+SPARE = ".spare-"
+"""How the names of files begin that may become data files."""
+
 _LOCK_SECONDS = 5.0
 LEFTOVER_AGE = 3600.0
 """Seconds after which what nobody knows is removed: younger, it may be in the making."""
@@ -159,10 +162,10 @@ def _begin(root: Path, before: str | None) -> Path:
 
 
 def leftovers(world: World) -> list[Path]:
-    """Return the directories beside a world that nobody will use again."""
+    """Return the directories beside a world, and files in it, that nobody will use again."""
     root = world.directory.parent
     found = [root / name for name in _names(root) if name < world.directory.name]
-    for path in root.glob(f"{_NEW}*"):
+    for path in (*root.glob(f"{_NEW}*"), *world.directory.glob(f"{SPARE}*")):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > LEFTOVER_AGE:
                 found.append(path)

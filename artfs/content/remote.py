@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from cachetools import LRUCache
 
 from artfs.content.behind import WriteBehind
+from artfs.content.kept import KeptFiles
 from artfs.content.packs import Pack, place_of
 from artfs.content.proof import (
     SMALL,
@@ -34,7 +35,7 @@ from artfs.content.proof import (
     describe,
     is_provable,
 )
-from artfs.errors import IntegrityError
+from artfs.errors import IntegrityError, UnreachableError
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.entry import BLOCK_SIZE
 from artfs.storage.files import share_blocks
@@ -44,8 +45,10 @@ if TYPE_CHECKING:
 
     from artfs.cache.blocks import BlockCache
     from artfs.cache.cachefile import CacheFile
+    from artfs.content.origin import Opened
     from artfs.content.proof import ContentKey, Prover
     from artfs.model.entry import Entry
+    from artfs.storage.files import FileSource
     from artfs.storage.port import Buffer, Source
 
 log = logging.getLogger(__name__)
@@ -55,10 +58,21 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class Remote:
-    """Remote content behind a block cache, which the first call of ``cache`` makes. ``strict`` serves nothing before it is proven."""
+    """Remote content behind a block cache, which the first call of ``cache`` makes. ``strict`` serves nothing before it is proven.
 
-    def __init__(self, prover: Prover, cache: Callable[[], BlockCache], *, strict: bool = False) -> None:
+    ``open_kept`` opens what another program may have of an entry on this machine (`artfs.content.kept`).
+    """
+
+    def __init__(
+        self,
+        prover: Prover,
+        cache: Callable[[], BlockCache],
+        *,
+        strict: bool = False,
+        open_kept: Callable[[Entry], FileSource | None] | None = None,
+    ) -> None:
         self._prover = prover
+        self._kept = None if open_kept is None else KeptFiles(open_kept, prover, cache)
         self._get_cache = cache
         self._made: BlockCache | None = None
         self._strict = strict
@@ -123,6 +137,8 @@ class Remote:
         Other processes may evict from it meanwhile: the caller proves what it has got.
         """
         file = self._file(entry)
+        if self._kept is not None and not file.whole:
+            self._kept.get(entry, patient=True)
         path = file.path if file.whole else None
         if path is None:
             return False
@@ -156,6 +172,9 @@ class Remote:
         if refused is not None:
             raise IntegrityError(refused)
         file = self._file(entry)
+        kept = None
+        if self._kept is not None and not (file.sealed and file.whole):
+            kept = self._kept.get(entry, patient=self._strict)
         if self._must_prove_whole(entry, file):
             self._fetch_whole(entry, open_source(), file)
         found: dict[int, Buffer] = {}
@@ -164,8 +183,27 @@ class Remote:
             if data is not None:
                 found[number] = data
         for start, end in _gaps(found, first, last):
-            self._fetch(entry, open_source(), file, start, end, found)
+            if kept is not None and self._take(entry, kept, file, start, end, found):
+                continue
+            try:
+                self._fetch(entry, open_source(), file, start, end, found)
+            except UnreachableError:
+                kept = None if self._kept is None else self._kept.get(entry, patient=True)
+                if kept is None or not self._take(entry, kept, file, start, end, found):
+                    raise
         return [found[number] for number in range(first, last + 1)]
+
+    def _take(
+        self, entry: Entry, kept: Opened, file: CacheFile, first: int, last: int, found: dict[int, Buffer]
+    ) -> bool:
+        """Have blocks of what another program keeps, proven like those that are fetched; False if they are not right."""
+        try:
+            self._fetch(entry, kept.source, file, first, last, found)
+        except (IntegrityError, UnreachableError):
+            if self._kept is not None:
+                self._kept.refuse(entry, kept)
+            return False
+        return True
 
     def _must_prove_whole(self, entry: Entry, file: CacheFile) -> bool:
         if not is_provable(entry):
@@ -288,6 +326,8 @@ class Remote:
 
     def close(self) -> None:
         """Wait until everything that came is in the cache."""
+        if self._kept is not None:
+            self._kept.close()
         self._behind.drain()
 
     def needs_completion(self, entry: Entry) -> bool:

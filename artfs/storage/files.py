@@ -50,7 +50,10 @@ class FileSource:
     def __init__(self, descriptor: int, name: str) -> None:
         self._descriptor = descriptor
         self._name = name
-        self.size = os.fstat(descriptor).st_size
+        status = os.fstat(descriptor)
+        self.size = status.st_size
+        self.identity = (status.st_dev, status.st_ino, status.st_mtime_ns)
+        """Which file it is, as it was written when it was opened."""
 
     def read(self, offset: int, size: int) -> bytes:
         """Return bytes at an offset, fewer only at the end."""

@@ -1,13 +1,13 @@
 """Two other places for a file of a W&B server: the cache of the SDK on this machine, and the addresses by digest that older servers have.
 
-A file of the SDK's cache is used if all of it has the right digest: the SDK itself compares sizes only. What an address by digest
-gives is taken whole, into a temporary file, because such addresses know no ranges.
+What is in the SDK's cache is not proven here, and often is wrong: the SDK itself compares sizes only. What an address by digest gives is
+taken whole, into a temporary file, because such addresses know no ranges.
 """
 
 from __future__ import annotations
 
-import logging
 import os
+import stat
 import tempfile
 import threading
 from pathlib import Path
@@ -27,42 +27,29 @@ if TYPE_CHECKING:
     from artfs.model.entry import Entry
     from artfs.wandb.session import WandbSession
 
-log = logging.getLogger(__name__)
-
 PLACE = Operation(
     "Place",
     "query Place($id: ID!) { artifact(id: $id) { artifactSequence { name project { name entity { name } } } } }",
 )
-_PIECE = 1 << 20
 
 
 def in_sdk_cache(entry: Entry) -> FileSource | None:
-    """Return the file that the SDK has kept, opened and proven; None if there is none, or it is damaged."""
+    """Return the file that the SDK has kept, opened, whatever is in it; None if there is none."""
     path = _sdk_cache() / "artifacts" / "obj" / entry.algorithm.value / entry.blob.hex[:2] / entry.blob.hex[2:]
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    source = FileSource(descriptor, f"{path}")
-    if source.size == entry.size and _has_digest(source, entry):
-        return source
-    source.close()
-    log.info("%s in the cache of the W&B SDK is not what its name says: it is fetched instead", path)
-    return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
+    return FileSource(descriptor, f"{path}")
 
 
 def _sdk_cache() -> Path:
     import platformdirs
 
     return Path(os.environ.get("WANDB_CACHE_DIR") or platformdirs.user_cache_dir("wandb"))
-
-
-def _has_digest(source: FileSource, entry: Entry) -> bool:
-    hasher, offset = entry.algorithm.hasher(), 0
-    while data := source.read(offset, _PIECE):
-        hasher.update(data)
-        offset += len(data)
-    return hasher.digest() == entry.blob.raw
 
 
 class ByDigest:

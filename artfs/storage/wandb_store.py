@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from artfs.errors import IntegrityError, NotFoundError, NotSupportedError
 from artfs.model.entry import OF_MANIFEST
 from artfs.storage.sources import ObjectSource
-from artfs.storage.wandb_elsewhere import ByDigest, in_sdk_cache
+from artfs.storage.wandb_elsewhere import ByDigest
 from artfs.storage.wandb_urls import FileUrls
 from artfs.wandb.operation import Operation
 
@@ -77,9 +77,6 @@ class WandbStore:
             raise NotFoundError(f"{path} does not say of which version of the W&B server it is")
         if entry.extra.get(OF_MANIFEST) is True:
             return _Bytes(b"".join(self.read_manifest(version_id)))
-        kept = in_sdk_cache(entry)
-        if kept is not None:
-            return kept
         try:
             located = self._urls.get(version_id, path, upcoming=upcoming)
         except NotFoundError:

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from artfs.cache.sweep import sweep
 from artfs.model.entry import BLOCK_SIZE
 from tests.cache.blockcaches import (
     BIG,
@@ -118,3 +119,25 @@ def test_adopting_makes_room(tmp_path, private):
         assert cache.adopt(BIG.name, private, BIG.size, checksums_of(BIG))
         assert cache.statistics().bytes <= 5 * MIB
         assert hits(cache, BIG) == [0, 1, 2, 3]
+
+
+def test_a_spare_file_is_gone_in_the_end_and_one_that_was_left_is_swept(tmp_path):
+    with opened(tmp_path) as cache:
+        with cache.spare() as path:
+            path.write_bytes(b"x")
+        assert not path.exists()
+        with cache.spare() as path:
+            path.write_bytes(b"x")
+            left = path.with_name(path.name + "left")
+            left.write_bytes(b"x")
+            os.utime(left, (0, 0))
+            sweep(keeper_of(cache).world, lambda: False)
+            assert path.exists()
+            assert not left.exists()
+
+
+@pytest.mark.expects_warning("is off")
+def test_a_cache_that_is_off_has_no_spare_file(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with opened(tmp_path / "file/cache") as cache, cache.spare() as path:
+        assert path is None

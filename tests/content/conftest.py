@@ -21,12 +21,12 @@ def new_reader(store, tmp_path):
     """Return a function that makes a reader as a new process has it: nothing in memory, what is on disk is there."""
     caches = []
 
-    def new(*, strict=False):
-        cache = BlockCache(tmp_path / "blocks", max_bytes=1 << 30, keep_free=0)
+    def new(*, strict=False, root=tmp_path, open_kept=None):
+        cache = BlockCache(root / "blocks", max_bytes=1 << 30, keep_free=0)
         caches.append(cache)
-        prover = Prover(store, BlockLists(tmp_path / "cache"))
+        prover = Prover(store, BlockLists(root / "cache"))
         origins = Origins(store, lambda entry: store.open_reference(entry.ref))
-        return Reader(origins, prover, Remote(prover, lambda: cache, strict=strict))
+        return Reader(origins, prover, Remote(prover, lambda: cache, strict=strict, open_kept=open_kept))
 
     yield new
     for cache in caches:

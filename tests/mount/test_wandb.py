@@ -158,6 +158,23 @@ def test_a_file_in_the_cache_of_the_sdk_is_used_if_it_is_right(fresh, server, tm
     shutil.rmtree(tmp_path / "sdk")
 
 
+def test_a_big_file_in_the_cache_of_the_sdk_is_not_fetched_and_is_cached_from_then_on(fresh, server, tmp_path):
+    data = os.urandom(20 << 20)
+    server.log_artifact("me", "demo", "data", files={"big": data})
+    fresh.environment["WANDB_CACHE_DIR"] = str(tmp_path / "sdk")
+    digest = hashlib.md5(data).hexdigest()
+    path = tmp_path / "sdk/artifacts/obj/md5" / digest[:2] / digest[2:]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    fresh.run("get", "demo/data", tmp_path / "out")
+    assert (tmp_path / "out/big").read_bytes() == data
+    shutil.rmtree(tmp_path / "sdk")
+    fresh.mount()
+    assert (fresh.collection() / "latest/big").read_bytes() == data
+    assert os.getxattr(fresh.collection() / "latest/big", "user.artfs.verified") == b"proven"
+    assert server.requests(operation="FileUrls") == []
+
+
 def test_references_are_read_where_they_lead(fresh, server, http_server, tmp_path):
     (http_server.files / "ref.txt").write_bytes(b"from the web")
     (tmp_path / "local").write_bytes(b"from here")
