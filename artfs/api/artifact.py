@@ -253,7 +253,7 @@ class Artifact(Contents):
         parse_collection(target.collection)
         names = [parse_alias(alias) for alias in ([aliases] if isinstance(aliases, str) else aliases or ())]
         linked = self._client.registry.link(seen.id, target, names)
-        self._client.refresh_mounts(target, [version_name(linked.index), "latest", *names])
+        self._client.refresh_mounts(linked.collection, [version_name(linked.index), "latest", *names])
         return Artifact.of_version(self._client, linked)
 
     def unlink(self) -> None:

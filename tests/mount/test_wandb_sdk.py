@@ -32,6 +32,9 @@ files = api.artifact("me/all/files:v0")
 seen["logged by"] = files.logged_by().id
 seen["used by"] = [run.id for run in files.used_by()]
 seen["source"] = api.artifact("me/all/shelf:shelved").source_qualified_name
+seen["registry"] = [
+    api.artifact(f"{place}wandb-registry-model/cool:staging").qualified_name for place in ("", "My Org/", "my-org/")
+]
 table = api.artifact("me/all/tables:latest").get("results")
 seen["table"] = [[number, picture.image.getpixel((0, 0))[0]] for _, (number, picture) in table.iterrows()]
 same = api.artifact("me/all/again:latest").get("same")
@@ -160,7 +163,9 @@ def test_a_portfolio_and_a_registry_show_the_version(project, mounted, logged):
     assert (project / "shelf/shelved/d1/0001.bin").read_bytes() == b"1"
     registry = mounted.mountpoint / "my-org/wandb-registry-model/cool"
     assert os.readlink(registry / "staging") == "v0"
-    assert (registry / "staging/dollar$.txt").read_text() == "contents of dollar$.txt"
+    for named in ("my-org", "My Org", "me"):
+        registry = mounted.mountpoint / named / "wandb-registry-model/cool"
+        assert (registry / "staging/dollar$.txt").read_text() == "contents of dollar$.txt"
 
 
 def test_the_commands_tell_what_the_sdk_tells(mounted, logged):
@@ -188,6 +193,7 @@ def test_the_api_tells_what_the_sdk_tells(api, logged):
             path: {key: entry[key] for key in ("digest", "size", "ref")} for path, entry in said["entries"].items()
         }
     assert (api["logged by"], api["used by"]) == ("run-all", ["run-all"])
+    assert api["registry"] == ["my-org/wandb-registry-model/cool:v0"] * 3
     assert (api["shelf:shelved"]["digest"], api["source"]) == (logged["files"]["digest"], "me/all/files:v0")
 
 

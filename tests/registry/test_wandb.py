@@ -158,22 +158,6 @@ def test_a_portfolio_and_a_registry_show_links(server, filled):
         filled.link(version.id, CollectionRef("me", "demo", "net"), [])
 
 
-def test_a_registry_is_linked_to_where_it_is_and_never_made_under_a_team(server, filled):
-    server.registry("My Org", "model")
-    version = filled.version(DATA.at("v1"))
-    linked = filled.link(version.id, CollectionRef("my-org", "wandb-registry-model", "cool"), [])
-    assert linked.is_link
-    wrong = CollectionRef("me", "wandb-registry-model", "cool")
-    for call in (
-        lambda: filled.link(version.id, wrong, []),
-        lambda: filled.create_project("me", "wandb-registry-model"),
-        lambda: filled.reserve(new("c-wrong", collection=wrong)),
-    ):
-        with pytest.raises(PermissionDeniedError, match="registries belong to organizations"):
-            call()
-    assert not filled.project_exists("me", "wandb-registry-model")
-
-
 # How little is asked ----------------------------------------------------------------------------------------------
 
 

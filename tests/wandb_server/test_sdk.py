@@ -191,6 +191,8 @@ class TestChanging:
         assert changed["second"] == ["v1", ["latest"]]
         path = "my-org/wandb-registry-model/cool things:staging"
         assert changed["My Org"] == changed["my-org"] == [path, "my-team/first/files:v0", "v0"]
+        assert changed["no organization"] == changed["my-org"]
+        assert changed["a team"] == "CommError"
         assert changed["registries"] == ["model"]
         assert (changed["registry collections"], changed["registry versions"]) == (["cool things"], ["v0", "v1"])
         assert changed["unlinked"] == "CommError"

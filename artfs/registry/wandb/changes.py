@@ -125,6 +125,7 @@ class Changes(Places):
         """Link a version in a portfolio."""
         recordable.check_collection(portfolio)
         recordable.check("the alias", *aliases)
+        portfolio = self._home(portfolio)
         version = self.version_by_id(version_id)
         node = self._collection(operations.COLLECTION, portfolio)
         if node is not None:

@@ -98,7 +98,7 @@ class Commits(Changes, Runs):
     def _settled_type(self, new: NewVersion) -> str:
         """Return the type of the new version; make its project if it is missing. InvalidInputError."""
         project = self._project(operations.COLLECTION, new.collection)
-        if project is None:
+        if project is None or self._home(new.collection) != new.collection:
             recordable.check_new_project(new.collection.entity, new.collection.project)
             wanted = {"entityName": new.collection.entity, "name": new.collection.project}
             self._session.ask(operations.CREATE_PROJECT, {"input": wanted})

@@ -48,6 +48,11 @@ VIEWER = Operation(
     "query Viewer { viewer { id entity username teams { edges { node { name } } } organizations { name orgEntity { name } } } }",
 )
 FEATURES = Operation("ServerFeatures", "query ServerFeatures { serverInfo { features { name isEnabled } } }")
+ORGANIZATIONS = Operation(
+    "Organizations",
+    "query Organizations($entity: String!) { entity(name: $entity) {"
+    " organization { name orgEntity { name } } user { organizations { name orgEntity { name } } } } }",
+)
 ENTITY = Operation("Entity", "query Entity($entity: String) { entity(name: $entity) { id name } }")
 PROJECT = Operation(
     "Project",

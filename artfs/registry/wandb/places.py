@@ -47,6 +47,8 @@ class Places(Reading):
         try:
             self.collection_info(collection)
         except NotFoundError:
+            if self._home(collection) != collection:
+                recordable.check_new_project(collection.entity, collection.project)
             if not self.project_exists(collection.entity, collection.project):
                 raise NotFoundError(f"there is no project {collection.entity}/{collection.project}") from None
             self._make(collection)

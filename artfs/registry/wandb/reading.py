@@ -16,6 +16,7 @@ from artfs.model.digest import Digest
 from artfs.model.names import CollectionRef, version_index
 from artfs.registry.port import CollectionInfo, CollectionKind, CollectionListing, State
 from artfs.registry.wandb import operations, parse
+from artfs.registry.wandb.organizations import Organizations
 from artfs.wandb.paging import pages
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Reading:
     def __init__(self, session: WandbSession, entity: str | None) -> None:
         self._session = session
         self._entity = entity
+        self._organizations = Organizations(session, lambda: self._viewer, lambda: self.default_entity)
         self._lock = threading.Lock()
         self._made: dict[CollectionRef, CollectionInfo] = {}
         self._reserved: dict[str, str] = {}
@@ -80,13 +82,14 @@ class Reading:
 
     def entity_exists(self, entity: str) -> bool:
         """Whether there is an entity; any that the server knows is one, listed or not."""
-        if entity in self.entities():
+        if entity in self.entities() or self._organizations.entity_of(entity):
             return True
         return bool(self._session.ask(operations.ENTITY, {"entity": entity}).get("entity"))
 
     def projects(self, entity: str) -> Sequence[str]:
         """Return the names of an entity's projects."""
-        found = self._walk(operations.PROJECTS, {"entity": entity}, ("models",))
+        owner = self._organizations.entity_of(entity) or entity
+        found = self._walk(operations.PROJECTS, {"entity": owner}, ("models",))
         names = {str(parse.field(node, "name", str)) for node in found}
         if not names and not self.entity_exists(entity):
             raise NotFoundError(f"there is no entity {entity!r}")
@@ -107,7 +110,7 @@ class Reading:
 
     def collection_infos(self, entity: str, project: str) -> Sequence[CollectionInfo]:
         """Return the collections of a project by name."""
-        variables = {"entity": entity, "project": project}
+        variables = {"entity": self._organizations.home(entity, project), "project": project}
         infos = {}
         for node in self._walk(operations.COLLECTIONS, variables, ("project", "artifactCollections")):
             ref = CollectionRef(entity, project, str(parse.field(node, "name", str)))
@@ -217,9 +220,14 @@ class Reading:
 
     # Asking -----------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _named(collection: CollectionRef) -> dict[str, object]:
-        return {"entity": collection.entity, "project": collection.project, "collection": collection.collection}
+    def _home(self, collection: CollectionRef) -> CollectionRef:
+        """Return where a collection is: one of a registry is in the entity of the organization."""
+        owner = self._organizations.home(collection.entity, collection.project)
+        return collection if owner == collection.entity else dataclasses.replace(collection, entity=owner)
+
+    def _named(self, collection: CollectionRef) -> dict[str, object]:
+        home = self._home(collection)
+        return {"entity": home.entity, "project": home.project, "collection": home.collection}
 
     def _walk(
         self, operation: Operation, variables: Mapping[str, object], path: tuple[str, ...], page_size: int = _PAGE

@@ -42,6 +42,9 @@ seen["second"] = [second.version, sorted(second.aliases)]
 for organization in ("My Org", "my-org"):
     found = api.artifact(f"{organization}/wandb-registry-model/cool things:staging")
     seen[organization] = [found.qualified_name, found.source_qualified_name, found.source_version]
+found = api.artifact("wandb-registry-model/cool things:staging")  # of the one organization of who asks
+seen["no organization"] = [found.qualified_name, found.source_qualified_name, found.source_version]
+seen["a team"] = failure(lambda: api.artifact("my-team/wandb-registry-model/cool things:staging"))
 seen["registries"] = [one.name for one in api.registries(organization="My Org")]
 registry = api.registries(organization="My Org").collections()
 seen["registry collections"] = [one.name for one in registry]
