@@ -11,7 +11,7 @@ import stat
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 from cachetools import LRUCache
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from artfs.model.entry import Entry
     from artfs.wandb.session import WandbSession
 
-PLACE = Operation(
-    "Place",
-    "query Place($id: ID!) { artifact(id: $id) { artifactSequence { name project { name entity { name } } } } }",
+PLACES = Operation(
+    "Places",
+    "query Places($id: ID!) { artifact(id: $id) { artifactSequence { ...PlaceFields }"
+    " artifactMemberships { edges { node { artifactCollection { ...PlaceFields } } } } } }"
+    " fragment PlaceFields on ArtifactCollection { name project { name entity { name } } }",
 )
 
 
@@ -52,6 +54,10 @@ def _sdk_cache() -> Path:
     return Path(os.environ.get("WANDB_CACHE_DIR") or platformdirs.user_cache_dir("wandb"))
 
 
+_Place: TypeAlias = tuple[str, str, str]
+"""Entity, project and collection."""
+
+
 class ByDigest:
     """Files by the addresses that are made of a digest. Thread-safe."""
 
@@ -59,7 +65,7 @@ class ByDigest:
         self._session = session
         self._read_manifest = read_manifest
         self._lock = threading.Lock()
-        self._places: dict[str, tuple[str, str, str]] = {}
+        self._places: LRUCache[str, tuple[_Place, ...]] = LRUCache(1024)
         self._layouts: LRUCache[str, tuple[str, str]] = LRUCache(1024)
 
     def open(self, entry: Entry, version_id: str) -> FileSource:
@@ -78,17 +84,15 @@ class ByDigest:
 
     def _addresses(self, entry: Entry, version_id: str) -> Iterator[str]:
         base, digest = str(self._session.base), entry.blob.hex
-        place = self._place(version_id)
-        names, birth = "/".join(quote(name) for name in place), quote(entry.birth_artifact_id or "")
-        name = entry.path.rpartition("/")[2]
+        birth, name = quote(entry.birth_artifact_id or ""), quote(entry.path.rpartition("/")[2])
         layout, region = self._layout(version_id)
-        there = f"{base}/artifactsV2/{quote(region, safe='')}/{names}"
-        second = [
-            f"{there}/{quote(version_id)}/{birth}/{digest}/{quote(name)}",
-            f"{there}/{birth}/{digest}/{quote(name)}",
-        ]
-        first = [f"{base}/artifacts/{quote(place[0])}/{digest}"]
-        yield from [*first, *second] if layout == "V1" else [*second, *first]
+        first, second = [], []
+        for place in self._places_of(version_id):
+            there = f"{base}/artifactsV2/{quote(region, safe='')}/{'/'.join(quote(part) for part in place)}"
+            second.append(f"{there}/{quote(version_id)}/{birth}/{digest}/{name}")
+            second.append(f"{there}/{birth}/{digest}/{name}")
+            first.append(f"{base}/artifacts/{quote(place[0])}/{digest}")
+        yield from dict.fromkeys([*first, *second] if layout == "V1" else [*second, *first])
 
     def _layout(self, version_id: str) -> tuple[str, str]:
         """Return how the files of a version are addressed, and in which region they lie: only its manifest says that."""
@@ -101,17 +105,26 @@ class ByDigest:
                 self._layouts[version_id] = known
         return known
 
-    def _place(self, version_id: str) -> tuple[str, str, str]:
+    def _places_of(self, version_id: str) -> tuple[_Place, ...]:
+        """Return the collections that show a version, that where it was logged first. Not all may be seen, but one is enough."""
         with self._lock:
             known = self._places.get(version_id)
         if known is None:
-            artifact = self._session.ask(PLACE, {"id": version_id}).get("artifact") or {}
-            try:
-                sequence = artifact["artifactSequence"]
-                project = sequence["project"]
-                known = str(project["entity"]["name"]), str(project["name"]), str(sequence["name"])
-            except (KeyError, TypeError) as error:
-                raise NotFoundError(f"the W&B server does not say where version {version_id!r} is") from error
+            artifact = self._session.ask(PLACES, {"id": version_id}).get("artifact") or {}
+            edges = (artifact.get("artifactMemberships") or {}).get("edges") or ()
+            shown = [(edge.get("node") or {}).get("artifactCollection") for edge in edges if edge]
+            found = (_place(one) for one in (artifact.get("artifactSequence"), *shown))
+            known = tuple(dict.fromkeys(place for place in found if place is not None))
+            if not known:
+                raise NotFoundError(f"the W&B server does not say where version {version_id!r} is")
             with self._lock:
                 self._places[version_id] = known
         return known
+
+
+def _place(collection: Any) -> _Place | None:  # noqa: ANN401 - JSON
+    try:
+        project = collection["project"]
+        return str(project["entity"]["name"]), str(project["name"]), str(collection["name"])
+    except (KeyError, TypeError):  # one that is not shown
+        return None

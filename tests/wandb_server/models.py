@@ -114,6 +114,7 @@ class Project(Node):
     protected_aliases: set[str] = field(default_factory=set)
     default_ttl: int | None = None
     is_benchmark: bool = False
+    hidden: bool = False  # who asks may not see it: versions of it are shown by portfolios elsewhere only
     access: str = "PRIVATE"
     allow_all_artifact_types_in_registry: bool = True
     types: dict[str, ArtifactType] = field(default_factory=dict)

@@ -100,7 +100,7 @@ def _fallback_key(server, parts: list[str]) -> str | None:
     state = server.state
     if parts[0] == "artifacts":
         entity, digest = parts[1], base64.b64encode(bytes.fromhex(parts[2])).decode()
-        return state.has(entity, digest) or _linked_key(state, entity, digest)
+        return _linked_key(state, entity, digest) or _logged_key(state, entity, digest)
     if len(parts) == 5:  # a very old form: region, entity, birth id, digest
         return state.has(parts[2], base64.b64encode(bytes.fromhex(parts[4])).decode(), parts[3])
     with_id = server.features["ARTIFACT_V2_DOWNLOAD_HANDLER_SUPPORTS_ARTIFACT_ID"]
@@ -110,7 +110,7 @@ def _fallback_key(server, parts: list[str]) -> str | None:
     birth = parts[-3]
     project = state.project(parts[2], parts[3])
     collection = project.collections.get(parts[4]) if project else None
-    if collection is None:
+    if collection is None or project.hidden:
         return None
     artifacts = [member.artifact for member in collection.members.values()]
     artifacts = [one for one in artifacts if one.layout != "V1" and parts[1] == (one.storage_region or "default")]
@@ -122,10 +122,17 @@ def _fallback_key(server, parts: list[str]) -> str | None:
     return None
 
 
+def _logged_key(state, entity: str, digest: str) -> str | None:
+    """Return the key of bytes of an entity, but for those that only hidden projects have."""
+    owner = state.entities.get(entity)
+    projects = owner.projects.values() if owner else ()
+    return None if projects and all(project.hidden for project in projects) else state.has(entity, digest)
+
+
 def _linked_key(state, entity: str, digest: str) -> str | None:
     owner = state.entities.get(entity)
     for project in owner.projects.values() if owner else ():
-        for collection in project.collections.values():
+        for collection in () if project.hidden else project.collections.values():
             for member in collection.members.values():
                 if any(entry.digest == digest for entry in member.artifact.entries.values()):
                     return state.has(member.artifact.entity, digest)

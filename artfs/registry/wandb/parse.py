@@ -115,7 +115,12 @@ def version(node: Node) -> Version:
     """Return the version of a membership, as its collection shows it."""
     artifact, sequence = field(node, "artifact", dict), field(field(node, "artifact", dict), "artifactSequence", dict)
     return _version(artifact, place(field(node, "artifactCollection", dict)), number(node.get("versionIndex")),
-                    place(sequence), aliases(node))  # fmt: skip
+                    _source(sequence), aliases(node))  # fmt: skip
+
+
+def _source(sequence: Node) -> CollectionRef:
+    """Return where a version was logged: of a link from a project that one may not see, the name is all that is told."""
+    return CollectionRef("", "", field(sequence, "name", str)) if sequence.get("project") is None else place(sequence)
 
 
 def _version(artifact: Node, ref: CollectionRef, index: int, source: CollectionRef, names: tuple[str, ...]) -> Version:

@@ -189,10 +189,11 @@ class Reading:
         return found
 
     def version_by_id(self, version_id: str) -> Version:
-        """Return a COMMITTED version by its id, as the collection shows it where it was logged."""
-        for node in self._memberships(version_id):
-            if (node.get("artifactCollection") or {}).get("__typename") != parse.PORTFOLIO:
-                return self._committed(node, f"the version with the id {version_id!r}")
+        """Return a COMMITTED version by its id, as the collection shows it where it was logged; if that is not shown, a portfolio."""
+        nodes = self._memberships(version_id)
+        nodes.sort(key=lambda node: (node.get("artifactCollection") or {}).get("__typename") == parse.PORTFOLIO)
+        for node in nodes:
+            return self._committed(node, f"the version with the id {version_id!r}")
         raise NotFoundError(f"there is no version with the id {version_id!r}")
 
     def versions(self, collection: CollectionRef) -> Sequence[Version]:

@@ -11,6 +11,6 @@ text = Path(found.get_entry(sys.argv[2]).download(root=str(Path.cwd() / "one")))
 refs = [entry.ref for entry in found.manifest.entries.values() if entry.ref]
 print(
     json.dumps({
-        "text": text, "metadata": found.metadata, "tags": found.tags, "ttl": found.ttl.total_seconds(), "refs": refs,
+        "text": text, "metadata": found.metadata, "tags": found.tags, "ttl": found.ttl and found.ttl.total_seconds(), "refs": refs,
     })
 )  # fmt: skip

@@ -55,14 +55,24 @@ def entity_type(found, info):
     return "ORGANIZATION"
 
 
+def shown(project):
+    """Return a project, or None if it is hidden (inferred)."""
+    return None if project is None or project.hidden else project
+
+
 @field("Query.project", "Query.model")
 def project(_, info, name=None, entityName=None):
-    return info.context.state.project(entityName, name)
+    return shown(info.context.state.project(entityName, name))
 
 
 @field("Entity.project")
 def project_of_entity(found: Entity, info, name=None):
-    return found.projects.get(name)
+    return shown(found.projects.get(name))
+
+
+@field("ArtifactSequence.project", "ArtifactPortfolio.project")
+def project_of_collection(found: Collection, info):
+    return shown(found.project)
 
 
 @field("Query.models")
@@ -321,7 +331,7 @@ def used_count(found: Artifact, info):
 
 @field("Artifact.artifactMemberships")
 def artifact_memberships(found: Artifact, info):
-    return connection(info.context, list(found.memberships))
+    return connection(info.context, [one for one in found.memberships if shown(one.collection.project)])
 
 
 @field("Artifact.artifactCollections")
