@@ -206,6 +206,8 @@ class Remote:
         return True
 
     def _must_prove_whole(self, entry: Entry, file: CacheFile) -> bool:
+        if file.sealed and file.whole:
+            return False
         if not is_provable(entry):
             return self._strict and not file.whole and not isinstance(entry, Pack)
         return (entry.size <= SMALL or self._strict) and not self._prover.may_know(entry)

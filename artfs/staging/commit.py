@@ -184,7 +184,10 @@ class Committer:
             created = version.id == reservation.id
             self._on_step("published")
             target.published()
-            own = [one for one in own if target.named(one.entry).packed is None]
+            named = [
+                dataclasses.replace(one, entry=target.named(one.entry)) for one in own
+            ]  # as who reads them finds them
+            own = [one for one in named if one.entry.packed is None]
         if created:
             self._keep_files(draft, own)
         else:
