@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 def command(config: Config, place: str, long: bool, as_json: bool) -> None:
     """List what is at PLACE: nothing, ENTITY, ENTITY/PROJECT, ENTITY/PROJECT/NAME, or a version and a path in it.
 
-    A version is written ENTITY/PROJECT/NAME:VERSION; a path in it follows after a slash.
+    A version is written ENTITY/PROJECT/NAME:VERSION; a path in it follows after a slash. PLACE may also be a path in a mount: then the
+    registry of that mount is asked.
     """
+    from artfs.app.named import as_reference
     from artfs.app.services import open_services
     from artfs.model.shown import visible_whole
 
+    place, config = as_reference(place, config) if place else (place, config)
     with open_services(config) as services:
         rows = _rows(services, place)
         warn_if_away(services)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from artfs.config import load_config
-from artfs.errors import InvalidInputError
+from artfs.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -40,7 +40,15 @@ def with_config(command: F) -> F:
     """Give a command the common options, and a ``config`` made of them as its first argument."""
 
     def wrapped(flags: dict[str, object], **arguments: object) -> object:
-        return command(load_config(flags), **arguments)
+        config = load_config(flags)
+        try:
+            return command(config, **arguments)
+        except NotFoundError as error:
+            if flags["registry"] is None:
+                from artfs.app.named import hint_of_mounts
+
+                error.hint = "; ".join(filter(None, (hint_of_mounts(config, arguments.values()), error.hint)))
+            raise
 
     wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
     wrapped.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]

@@ -21,12 +21,17 @@ _BELOW = "\n" + " " * 17  # what begins a further line of a value
 @json_option
 @with_config
 def command(config: Config, ref: str, as_json: bool) -> None:
-    """Show what is known of the version REF. With --json, the attribute names are those of the Artifact class."""
+    """Show what is known of the version REF. With --json, the attribute names are those of the Artifact class.
+
+    REF may also be a path in a mount: then the registry of that mount is asked.
+    """
+    from artfs.app.named import as_reference
     from artfs.app.services import open_services
     from artfs.model.names import parse_artifact_ref
     from artfs.model.shown import visible_whole
     from artfs.registry.summary import version_summary
 
+    ref, config = as_reference(ref, config, version=True)
     with open_services(config) as services:
         registry = services.registry
         version = registry.version(parse_artifact_ref(ref, registry.default_entity))
