@@ -18,6 +18,7 @@ from artfs.model.names import (
     parse_collection,
     parse_collection_ref,
     parse_draft,
+    parse_tag,
     parse_type,
     version_name,
 )
@@ -136,10 +137,7 @@ class DaemonOperations:
         """Commit a draft; unless ``wait`` is false, report progress until it is published or has failed."""
         collection = parse_collection_ref(str(request.get("collection")), self._services.registry.default_entity)
         draft = self._commits.find(collection, str(request.get("draft")))
-        aliases = request.get("aliases") or []
-        if not isinstance(aliases, list):
-            raise InvalidInputError("'aliases' is not a list")
-        journal = self._journal(draft, request, tuple(parse_alias(str(alias)) for alias in aliases))
+        journal = self._journal(draft, request)
         await self._settle(draft)
         job = self._commits.start(draft, draft.name, journal)
         self._kernel.forget_name(self._commits.place(Kind.STAGING, collection), os.fsencode(draft.name))
@@ -151,11 +149,16 @@ class DaemonOperations:
             yield {"result": {"committing": str(path)}}
 
     @staticmethod
-    def _journal(draft: Draft, request: Message, aliases: tuple[str, ...]) -> Journal:
+    def _journal(draft: Draft, request: Message) -> Journal:
         """Return what the request asks for. The draft itself is as it was if the commit fails."""
         kind, text, metadata, run = (request.get(name) for name in ("type", "description", "metadata", "run"))
+        ttl = request.get("ttl_seconds")
+        if ttl is not None and (not isinstance(ttl, int) or isinstance(ttl, bool) or ttl < 1):
+            raise InvalidInputError("'ttl_seconds' is not a whole number of seconds, at least one")
         return Journal(
-            aliases=aliases,
+            aliases=tuple(map(parse_alias, _texts(request, "aliases"))),
+            tags=tuple(map(parse_tag, _texts(request, "tags"))),
+            ttl_seconds=ttl,
             type=None if kind is None else parse_type(str(kind), draft.collection.collection),
             description=None if text is None else str(text),
             metadata=None if metadata is None else parse_metadata(metadata),
@@ -181,3 +184,10 @@ class DaemonOperations:
         warnings: list[JsonValue] = list(job.result.warnings)
         yield {"result": {"version": reference, "created": job.result.created, "warnings": warnings,
                           "hashed_files": job.result.hashed_files}}  # fmt: skip
+
+
+def _texts(request: Message, name: str) -> list[str]:
+    found = request.get(name) or []
+    if not isinstance(found, list):
+        raise InvalidInputError(f"{name!r} is not a list")
+    return [str(one) for one in found]

@@ -30,6 +30,8 @@ def command(
     type_: str | None,
     description: str | None,
     metadata: str | None,
+    tags: tuple[str, ...],
+    ttl: int | None,
     no_wait: bool,
     resume: bool,
     as_json: bool,
@@ -53,6 +55,8 @@ def command(
         "type": type_,
         "description": description,
         "metadata": parse_metadata_option(metadata),
+        "tags": list(tags),
+        "ttl_seconds": ttl,
         "run": None if (run := current_run(os.environ)) is None else str(run),
         "wait": not no_wait,
     }

@@ -122,8 +122,28 @@ def parse_metadata_option(text: str | None) -> dict[str, Any] | None:
     return None if text is None else parse_metadata(load_json_option(text, "--metadata"))
 
 
+def _parse_ttl(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
+    from artfs.model.durations import parse_duration
+
+    if text is None:
+        return None
+    seconds = int(parse_duration(text))
+    if seconds < 1:
+        raise InvalidInputError("a time to live is at least a second", hint="write it as 12h, 30d or 1d12h")
+    return seconds
+
+
 def content_options(command: F) -> F:
     """Give a command the options that say what a new version is recorded with."""
+    command = click.option(
+        "--ttl",
+        metavar="DURATION",
+        callback=_parse_ttl,
+        help="After how long the version may be deleted, as 30d or 12h. For ever where nothing else is set.",
+    )(command)
+    command = click.option(
+        "--tag", "tags", multiple=True, metavar="TAG", help="A tag for the version; may be repeated."
+    )(command)
     command = click.option("--metadata", metavar="JSON", help="Metadata as a JSON object, or @FILE.")(command)
     command = click.option("--description", metavar="TEXT", help="Description of the version.")(command)
     command = click.option("--type", "type_", metavar="TYPE", help="Type of the artifact: dataset, model, ...")(command)

@@ -44,6 +44,8 @@ def command(
     type_: str | None,
     description: str | None,
     metadata: str | None,
+    tags: tuple[str, ...],
+    ttl: int | None,
     reference: bool,
     name: str | None,
     no_checksum: bool,
@@ -59,7 +61,15 @@ def command(
     from artfs.app.progress import watching
     from artfs.app.runs import current_run
     from artfs.app.services import open_services
-    from artfs.model.names import LATEST, parse_alias, parse_artifact_ref, parse_collection, parse_type, version_name
+    from artfs.model.names import (
+        LATEST,
+        parse_alias,
+        parse_artifact_ref,
+        parse_collection,
+        parse_tag,
+        parse_type,
+        version_name,
+    )
     from artfs.staging.journal import Journal
     from artfs.staging.progress import Progress
 
@@ -68,6 +78,7 @@ def command(
     collection = parsed.collection
     parse_collection(collection.collection)
     kind = None if type_ is None else parse_type(type_, collection.collection)
+    marks = tuple(map(parse_tag, tags))
     if not reference and (name or no_checksum or max_objects):
         raise click.UsageError("--name, --no-checksum and --max-objects go with --reference.")
     with open_services(config) as services:
@@ -82,7 +93,8 @@ def command(
                 else:
                     _fill(draft, source, config.threads, progress)
                 run = current_run(os.environ)
-                committer.freeze(draft, Journal(aliases=tuple(names), run=None if run is None else str(run)))
+                by = None if run is None else str(run)
+                committer.freeze(draft, Journal(aliases=tuple(names), tags=marks, ttl_seconds=ttl, run=by))
                 result = committer.run(draft, progress)
         except BaseException:
             if draft in services.drafts.owned() and not committer.is_frozen(draft):

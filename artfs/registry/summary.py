@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def version_summary(version: Version, logged_by: RunInfo | None, used_by: Sequence[RunInfo]) -> dict[str, JsonValue]:
-    """Return everything a registry knows of a version. Sizes are bytes, times are ISO 8601 in UTC."""
+    """Return everything a registry knows of a version. Sizes are bytes, times are ISO 8601 in UTC, ``ttl`` is seconds."""
     return {
         "id": version.id,
         "uri": artifact_uri(version.id),
@@ -38,6 +38,7 @@ def version_summary(version: Version, logged_by: RunInfo | None, used_by: Sequen
         "metadata": dict(version.metadata),
         "aliases": list(version.aliases),
         "tags": list(version.tags),
+        "ttl": version.ttl_seconds,
         "created_at": version.created_at.isoformat(),
         "updated_at": version.updated_at.isoformat(),
         "logged_by": logged_by.path if logged_by else None,

@@ -194,6 +194,8 @@ class Committer:
             warnings += (f"nothing new: the content is that of {version.collection}:{version_name(version.index)}",)
             if description is not None or metadata:
                 warnings += ("its description and metadata were not recorded: set them on that version instead",)
+            if journal.ttl_seconds is not None:
+                warnings += ("its time to live was not recorded: set it on that version instead",)
         warnings += self._record_run(journal, version)
         version = self._mark(journal, version, created=created)
         draft.discard()

@@ -31,6 +31,7 @@ def test_the_summary_says_everything_that_a_registry_knows_as_json():
         "metadata": {"a": [1]},
         "aliases": ["best", "latest"],
         "tags": [],
+        "ttl": None,
         "created_at": version.created_at.isoformat(),
         "updated_at": version.updated_at.isoformat(),
         "logged_by": "me/demo/r1",
