@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import pwd
 import re
 import select
 import shutil
@@ -87,3 +88,12 @@ def may_mount() -> bool:
     """Whether this process has the capability to mount (CAP_SYS_ADMIN)."""
     match = re.search(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
     return match is None or bool(int(match[1], 16) & 1 << _CAP_SYS_ADMIN)
+
+
+def has_name(uid: int) -> bool:
+    """Whether a user has a name in the user database: fusermount3 mounts for nobody else."""
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True

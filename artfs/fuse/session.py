@@ -18,7 +18,7 @@ import pyfuse3
 import trio
 
 from artfs.errors import UnreachableError
-from artfs.fuse.device import may_mount
+from artfs.fuse.device import has_name, may_mount
 from artfs.fuse.operations import Operations
 
 if TYPE_CHECKING:
@@ -98,6 +98,11 @@ def _why(options: MountOptions) -> str:
     if os.geteuid() == 0 and not may_mount():
         return (
             "root may not mount here: start the container with --cap-add SYS_ADMIN; docs/containers.md has ways without"
+        )
+    if os.geteuid() != 0 and not has_name(os.getuid()):
+        return (
+            f"fusermount3 mounts for users with a name only, and user id {os.getuid()} has none: it needs a line in /etc/passwd,"
+            " which a container started with --user NUMBER does not have"
         )
     if os.geteuid() != 0:
         return "mounting as an ordinary user needs fusermount3 (package fuse3) and a directory of your own"

@@ -202,6 +202,16 @@ def test_a_version_that_is_deleted_is_gone_and_its_index_is_not_used_again(fresh
     assert fresh.commit(draft).name == "v2"
 
 
+def test_who_has_no_name_is_told_that_fusermount3_wants_one(as_root, open_path):
+    root = open_path / "home"
+    root.mkdir()
+    os.chown(root, 54321, 54321)
+    artfs = Artfs(root, uid=54321)
+    said = artfs.run("mount", artfs.mountpoint, code=8).stderr
+    assert "user id 54321 has none" in said
+    assert "a directory of your own" not in said
+
+
 def test_an_unprivileged_user_mounts_and_nobody_else_gets_in(as_root, open_path):
     root = open_path / "home"
     root.mkdir()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artfs.app.doctor.finding import Finding, ok, problem, warning
-from artfs.fuse.device import DEVICE
+from artfs.fuse.device import DEVICE, has_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,10 +64,12 @@ def check_fusermount(
     uid: int | None = None,
     which: Callable[[str], str | None] = shutil.which,
     process: Path = Path("/proc/self/status"),
+    named: Callable[[int], bool] = has_name,
 ) -> Finding:
     """Look for fusermount3, and whether an ordinary user gets root's rights by it."""
     name = "fusermount3"
-    is_root = (os.geteuid() if uid is None else uid) == 0
+    uid = os.geteuid() if uid is None else uid
+    is_root = uid == 0
     found = which(name)
     if found is None:
         if is_root:
@@ -87,6 +89,9 @@ def check_fusermount(
     if not is_root and re.search(r"^NoNewPrivs:\s*1$", process.read_text(), re.MULTILINE):
         return problem(name, f"{found} has no effect: this process may not gain rights (no_new_privs)",
                        "allow it in the container or the unit: allowPrivilegeEscalation, NoNewPrivileges=no")  # fmt: skip
+    if not is_root and not named(uid):
+        return problem(name, f"{found} mounts for users with a name only, and user id {uid} has none",
+                       f"a line for it in /etc/passwd, as: user:x:{uid}:{uid}::/tmp:/bin/sh")  # fmt: skip
     return ok(name, f"{found}, setuid root")
 
 

@@ -147,7 +147,7 @@ def test_ordinary_users_need_fusermount_with_the_rights_of_root(tmp_path):
     status.write_text("Name:\tx\nNoNewPrivs:\t0\n")
 
     def check(uid, path):
-        return kernel.check_fusermount(uid, lambda _: path and str(path), status)
+        return kernel.check_fusermount(uid, lambda _: path and str(path), status, lambda uid: uid != 4711)
 
     assert check(1000, None).level is Level.PROBLEM
     assert check(0, None).level is Level.WARNING
@@ -159,6 +159,8 @@ def test_ordinary_users_need_fusermount_with_the_rights_of_root(tmp_path):
     if os.geteuid() == 0 and not os.statvfs(tmp_path).f_flag & os.ST_NOSUID:
         program.chmod(0o4755)
         assert check(1000, program).level is Level.OK
+        assert "user id 4711 has none" in check(4711, program).message
+        assert check(0, program).level is Level.OK
         status.write_text("NoNewPrivs:\t1\n")
         assert "no_new_privs" in check(1000, program).message
 
