@@ -16,6 +16,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any
 
+from artfs.app.waiting import saying_why
 from artfs.errors import ArtifactFinalizedError, BusyError, InvalidInputError, NotFoundError
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.names import DEFAULT_PROJECT, CollectionRef, version_name
@@ -283,8 +284,9 @@ class Building:
     def add_reference(self, uri: str, name: str, *, checksum: bool, max_objects: int) -> list[Entry]:
         """Add what a URI stands for, at or below ``name`` (empty: the root). See `artfs.storage.resolver`."""
         path = parse_entry_path(name) if name else ""
-        links = self._client.services.links()
-        added = list(links.expand(path, uri, checksum=checksum, max_objects=max_objects))
+        services = self._client.services
+        with saying_why(services):
+            added = list(services.links().expand(path, uri, checksum=checksum, max_objects=max_objects))
         _check_apart(added, uri)
         draft = self.draft
         with self.lock:

@@ -14,6 +14,7 @@ import textwrap
 import pytest
 
 import artfs
+from artfs.app import waiting
 from artfs.errors import BusyError, UnreachableError
 from tests.harness import tree_of, wait_for
 
@@ -112,6 +113,18 @@ def test_a_failed_artifact_may_be_logged_again(api, log, fresh):
     run.log_artifact(artifact)
     assert artifact.wait().version == "v1"
     assert sorted(artifact.manifest.entries) == ["f", "more"]
+
+
+@pytest.mark.expects_warning("does not answer, and is asked again for up to 4 s: ")
+def test_a_reference_to_a_server_that_is_away_says_why_it_takes_long(fresh, place, monkeypatch, caplog):
+    monkeypatch.setenv("ARTFS_RETRY_SECONDS", "4")
+    monkeypatch.setattr(waiting, "PATIENCE", 0.5)
+    with pytest.raises(UnreachableError, match="gave up after"):
+        artfs.Artifact("data", "dataset").add_reference("http://127.0.0.1:1/x")
+    said = [record.getMessage() for record in caplog.records if record.name == waiting.__name__]
+    assert len(said) == 1
+    assert said[0].startswith("http://127.0.0.1:1 does not answer")
+    assert "Connection refused" in said[0]
 
 
 # Forks ------------------------------------------------------------------------------------------------------------
