@@ -116,7 +116,7 @@ def build(
     def has_drafts(collection: CollectionRef) -> bool:
         return bool(commits.staged(collection) or commits.committing(collection))
 
-    commits = Commits(services.drafts, services.committer(), catalog, kernel, place, nursery)
+    commits = Commits(services.drafts, services.committer(patience=0), catalog, kernel, place, nursery)
     drafts = DraftTree(pipeline, services.reader, commits.is_frozen, parent_of, owner)
     commits.gone = drafts.gone
     namespace = Namespace(catalog, registry, versions, kernel, has_drafts, owner, read_only=options.read_only)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from artfs.staging.links import Links
     from artfs.storage.port import BlobStore
     from artfs.storage.resolver import References
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -144,14 +147,21 @@ class Services:
         self._closing.callback(drafts.close)
         return drafts
 
-    def committer(self, on_step: Callable[[str], None] = lambda _: None) -> Committer:
-        """Return what makes drafts versions."""
+    def committer(
+        self,
+        on_step: Callable[[str], None] = lambda _: None,
+        tell: Callable[[str], None] = log.info,
+        patience: float | None = None,
+    ) -> Committer:
+        """Return what makes drafts versions. ``tell`` hears which earlier commits come first; ``patience`` is that of `Turns`."""
         from artfs.staging.commit import Committer
+        from artfs.staging.turns import PATIENCE, Turns
 
         algorithm = Algorithm[self.config.algorithm]
         keep = None if self.store.local else self._keep
         open_target = self.backends.open_target(self.registry, self.store, self.open_index, on_step, self._keep_pack)
-        return Committer(self.registry, open_target, self.links(), self.config.threads, algorithm, on_step, keep)
+        turns = Turns(self.drafts.adopt, self.drafts.leave, tell, PATIENCE if patience is None else patience)
+        return Committer(self.registry, open_target, self.links(), self.config.threads, algorithm, on_step, keep, turns)
 
     def links(self) -> Links:
         """Return what gives the meaning of symlinks and references."""

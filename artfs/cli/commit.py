@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from artfs.cli.options import content_options, json_option, parse_metadata_option, print_json, warn, with_config
-from artfs.errors import ArtfsError, InvalidInputError
+from artfs.errors import ArtfsError, BusyError, InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
     from artfs.app.client import MountInfo
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 @content_options
 @click.option("--no-wait", is_flag=True, help="Return when the draft is frozen; the commit goes on in the mount.")
 @click.option("--resume", is_flag=True, help="Finish every interrupted commit that no mount is working on.")
+@click.option(
+    "--abort",
+    metavar="COLLECTION/DRAFT",
+    help="Give up an unfinished commit that others wait for; the draft is an ordinary one again.",
+)
 @json_option
 @with_config
 def command(
@@ -34,16 +40,20 @@ def command(
     ttl: int | None,
     no_wait: bool,
     resume: bool,
+    abort: str | None,
     as_json: bool,
 ) -> int:
     """Make the draft at PATH, a directory in .staging/ of a mount, a new version, and print its reference.
 
-    With the content of `latest` there is nothing new to commit: that version is printed.
+    With the content of `latest` there is nothing new to commit: that version is printed. Commits of one collection are finished in
+    the order in which they were begun.
     """
     from artfs.app.runs import current_run
 
     if resume:
         return _resume(config, as_json=as_json)
+    if abort is not None:
+        return _abort(config, abort, as_json=as_json)
     if path is None:
         raise click.UsageError("Missing argument 'PATH'.")
     live, collection, draft = _place(path)
@@ -113,20 +123,22 @@ def _resume(config: Config, *, as_json: bool) -> int:
     from artfs.app.progress import watching
     from artfs.app.services import open_services
     from artfs.model.names import version_name
+    from artfs.staging.journal import Journal
     from artfs.staging.progress import Progress
 
     finished, code = [], 0
     with open_services(config) as services:
-        committer = services.committer()
-        for draft in services.drafts.acquire():
-            if not committer.is_frozen(draft):
-                continue
+        committer = services.committer(tell=lambda text: warn([text]))
+        begun = [
+            (draft, journal) for draft in services.drafts.acquire() if (journal := Journal.load(draft)) is not None
+        ]
+        for draft, _ in sorted(begun, key=lambda one: (one[1].order, one[0].id)):
             progress = Progress()
             try:
                 with watching(progress):
                     result = committer.run(draft, progress)
             except ArtfsError as error:
-                warn([f"draft {draft.name!r} of {draft.collection}: {error.message}"])
+                warn([f"draft {draft.name!r} of {draft.collection}: {error}"])
                 code = error.exit_code
                 continue
             warn(result.warnings)
@@ -140,3 +152,31 @@ def _resume(config: Config, *, as_json: bool) -> int:
         click.echo("artfs: no interrupted commit was found", err=True)
     refresh_all(config)
     return code
+
+
+def _abort(config: Config, text: str, *, as_json: bool) -> int:
+    """Give up the first unfinished commit of a draft."""
+    from artfs.app.services import open_services
+    from artfs.model.names import parse_collection_ref
+    from artfs.staging.progress import Progress
+    from artfs.staging.turns import give_up
+
+    place, _, name = text.rpartition("/")
+    if not place:
+        raise InvalidInputError(f"{text!r} names no draft", hint="as artfs commit --abort demo/data/DRAFT")
+    with open_services(config) as services:
+        collection = parse_collection_ref(place, services.registry.default_entity)
+        found = give_up(services.drafts.root, collection, name)
+        if found is None:
+            raise NotFoundError(
+                f"{collection} has no unfinished commit of a draft {name!r}", hint="artfs doctor lists unfinished ones"
+            )
+        draft = services.drafts.adopt(found.id)
+        if draft is not None:
+            with contextlib.suppress(BusyError):  # which says that it was given up
+                services.committer().run(draft, Progress())
+    if as_json:
+        print_json({"collection": str(collection), "draft": name, "files": str(found.directory / "tree")})
+    else:
+        click.echo(f"{collection}/.staging/{name}")
+    return 0

@@ -82,7 +82,7 @@ def command(
     if not reference and (name or no_checksum or max_objects):
         raise click.UsageError("--name, --no-checksum and --max-objects go with --reference.")
     with open_services(config) as services:
-        committer, progress = services.committer(), Progress()
+        committer, progress = services.committer(tell=lambda text: warn([text])), Progress()
         stem = "put-reference" if reference else f"put-{Path(source).resolve().name}"
         draft = services.drafts.create(collection, stem, transient=True)
         try:

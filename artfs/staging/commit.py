@@ -28,6 +28,7 @@ from artfs.staging.journal import Journal
 from artfs.staging.progress import CommitInterrupted
 from artfs.staging.recheck import Recheck
 from artfs.staging.scan import scan
+from artfs.staging.turns import GIVEN_UP_KEY, WAITS_KEY, Turns, number, refuse_given_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,6 +78,7 @@ class Committer:
         algorithm: Algorithm = Algorithm.MD5,
         on_step: Callable[[str], None] = lambda _: None,
         keep: Callable[[Entry, Path, Sequence[bytes]], None] | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._registry = registry
         self._open_target = open_target
@@ -85,6 +87,7 @@ class Committer:
         self._algorithm = algorithm
         self._on_step = on_step
         self._keep = keep
+        self._turns = Turns() if turns is None else turns
 
     @staticmethod
     def is_frozen(draft: Draft) -> bool:
@@ -96,28 +99,53 @@ class Committer:
         names = tuple(name for alias in dict.fromkeys(wanted.aliases) if (name := parse_alias(alias)) != LATEST)
         draft.hold_space()
         try:
-            with draft.database.transaction():
-                dataclasses.replace(wanted, aliases=names).begin(draft)
+            with number(draft) as order, draft.database.transaction():
+                dataclasses.replace(wanted, aliases=names, order=order).begin(draft)
                 draft.error = None
+                draft.turn.ended = None
         except ArtfsError:
             draft.give_space()
             raise
         self._on_step("frozen")
 
     def run(self, draft: Draft, progress: Progress) -> CommitResult:
-        """Do, or go on with, the commit of a frozen draft. Blocks.
+        """Do, or go on with, the commit of a frozen draft, when those of the collection that were begun before have ended. Blocks.
 
         UnreachableError and CommitInterrupted leave the commit to be run again. Any other error ends it: the draft is as it was,
         and ``draft.error`` says why.
         """
-        try:
-            with contextlib.closing(Gathered(draft.directory)) as entries:
-                return self._run(draft, entries, progress)
-        except (UnreachableError, CommitInterrupted):
-            raise
-        except ArtfsError as error:
-            self._give_back(draft, error)
-            raise
+        if draft.turn.ended is None and not draft.database.get(GIVEN_UP_KEY):
+            self._turns.take(draft, progress, lambda earlier: self._run_in_turn(earlier, progress))
+        result = self._run_in_turn(draft, progress)
+        progress.begin("done")
+        return result
+
+    def _run_in_turn(self, draft: Draft, progress: Progress) -> CommitResult:
+        with draft.turn.lock:
+            match draft.turn.ended:
+                case None:
+                    pass
+                case ArtfsError() as error:
+                    raise error
+                case result:
+                    return result
+            try:
+                with contextlib.closing(Gathered(draft.directory)) as entries:
+                    refuse_given_up(draft)
+                    draft.database.set(WAITS_KEY, None)
+                    result = self._run(draft, entries, progress)
+            except CommitInterrupted:
+                raise
+            except UnreachableError as error:
+                with contextlib.suppress(ArtfsError):  # the database may be what cannot be used
+                    draft.database.set(WAITS_KEY, error.message)
+                raise
+            except ArtfsError as error:
+                self._give_back(draft, error)
+                draft.turn.ended = error
+                raise
+            draft.turn.ended = result
+            return result
 
     def _give_back(self, draft: Draft, error: ArtfsError) -> None:
         """Make a draft whose commit failed an ordinary draft again, also where the disk is full or the registry fails."""
@@ -128,6 +156,10 @@ class Committer:
                 self._registry.abandon(journal.client_id)
         with draft.database.transaction():
             Journal.clear(draft)
+            draft.database.set(WAITS_KEY, None)
+            if draft.database.get(GIVEN_UP_KEY):
+                draft.database.set(GIVEN_UP_KEY, None)
+                draft.transient = False  # it is there to be looked at
             draft.error = f"{error.message}" + (f" ({error.hint})" if error.hint else "")
 
     def _begin(self, draft: Draft) -> Journal:
@@ -179,6 +211,7 @@ class Committer:
             target = self._open_target(draft, new, reservation)
             target.store_files(draft, content.hashed, progress)
             manifest = target.store_manifest(entries)
+            refuse_given_up(draft)
             recheck = Recheck(self._registry, target, draft, entries, content.hashed, progress)
             version = recheck.publish(journal, manifest, reservation.seen)
             created = version.id == reservation.id
@@ -200,7 +233,6 @@ class Committer:
         version = self._mark(journal, version, created=created)
         draft.discard()
         self._on_step("discarded")
-        progress.begin("done")
         return CommitResult(version, created, warnings, content.hashed_now)
 
     def _mark(self, journal: Journal, version: Version, *, created: bool) -> Version:

@@ -28,6 +28,7 @@ from artfs.staging.database import DraftDatabase
 from artfs.staging.locks import DraftLock, take
 from artfs.staging.overlay import Overlay
 from artfs.staging.removal import remove_tree
+from artfs.staging.turns import BALLAST, DATABASE, JOURNAL_KEY, Turn, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,10 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-JOURNAL_KEY = "commit"  # of the database: what the draft is to become, while it is frozen
-
 _NEW, _TRASH = ".new-", ".trash-"
-_DATABASE, _BALLAST = "draft.sqlite", "ballast"
 _BALLAST_SIZE = 256 << 10  # bytes: some pages in the logs of the draft's database and the registry's
 
 
@@ -80,8 +78,8 @@ class Draft:
         self.directory = directory
         self._lock = lock
         self._forget = forget
-        self._ballast = directory / _BALLAST
-        self.database = DraftDatabase(directory / _DATABASE)
+        self._ballast = directory / BALLAST
+        self.database = DraftDatabase(directory / DATABASE)
         about = cast("dict[str, str] | None", self.database.get("draft"))
         if about is None:
             raise IntegrityError(f"draft {directory} is damaged: it does not say what it is")
@@ -91,6 +89,8 @@ class Draft:
         self.base = self._load_base()
         index = None if self.base is None else open_base(self.base)
         self.tree = Overlay(directory, self.database, index, 0 if self.base is None else _nanoseconds(self.base))
+        self.turn = Turn()
+        note(self)
 
     def _load_base(self) -> Base | None:
         found = cast("dict[str, str | int] | None", self.database.get("base"))
@@ -221,7 +221,7 @@ class Drafts:
     """The drafts of one registry in one data directory. ``open_base`` opens the index of a base version, and may block."""
 
     def __init__(self, root: Path, registry_id: str, open_base: Callable[[Base], ManifestIndex]) -> None:
-        self._directory = root / registry_id
+        self.root = self._directory = root / registry_id
         self._open_base = open_base
         self._guard = threading.Lock()
         self._owned: dict[str, Draft] = {}
@@ -259,7 +259,7 @@ class Drafts:
 
     @staticmethod
     def _describe(new: Path, collection: CollectionRef, name: str, base: Base | None, *, transient: bool) -> None:
-        with contextlib.closing(DraftDatabase(new / _DATABASE)) as database, database.transaction():
+        with contextlib.closing(DraftDatabase(new / DATABASE)) as database, database.transaction():
             about: dict[str, JsonValue] = {
                 "entity": collection.entity,
                 "project": collection.project,
@@ -314,7 +314,7 @@ class Drafts:
             name = directory.name
             with self._guard:
                 skip = name in self._owned or name.startswith((_NEW, _TRASH))  # those may be in the making
-            if skip or (name in self._ordinary and not (directory / _BALLAST).exists()):
+            if skip or (name in self._ordinary and not (directory / BALLAST).exists()):
                 continue
             lock = take(directory)
             if lock is None:
@@ -330,13 +330,23 @@ class Drafts:
                 taken.append(draft)
         return taken
 
+    def adopt(self, draft_id: str) -> Draft | None:
+        """Take over a draft that no process owns; None if one does, or it is gone or damaged."""
+        lock = take(self._directory / draft_id)
+        return None if lock is None else self._adopt(self._directory / draft_id, lock)
+
+    def leave(self, draft: Draft) -> None:
+        """Let go of a draft that this process owns."""
+        self._drop(draft)
+        draft.release()
+
     @staticmethod
     def _is_ordinary(directory: Path) -> bool:
         """Whether a draft is neither being committed nor the work of one command. One that cannot be read is left alone, too."""
-        if not (directory / _DATABASE).exists():
+        if not (directory / DATABASE).exists():
             return True
         try:
-            with contextlib.closing(DraftDatabase(directory / _DATABASE)) as database:
+            with contextlib.closing(DraftDatabase(directory / DATABASE)) as database:
                 return database.get(JOURNAL_KEY) is None and not database.get("transient")
         except ArtfsError as error:
             log.debug("the draft in %s is left alone: %s", directory, error)

@@ -4,7 +4,8 @@ It says which aliases the version gets, under which name ``.commit/`` lists the 
 draft says. ``run`` is the run that logs the version, as ``entity/project/id``;
 ``empty`` lets it have no files. ``client_id`` names the commit at the registry;
 ``failed`` is the name of an earlier commit of the draft that failed, as long as something may still be reserved for it;
-``reserved`` is the id of the version that this commit makes, from its reservation on.
+``reserved`` is the id of the version that this commit makes, from its reservation on; ``order`` is its place among the commits of the
+collection (`artfs.staging.turns`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import uuid
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from artfs.staging.drafts import JOURNAL_KEY
+from artfs.staging.turns import JOURNAL_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,7 @@ class Journal:
     empty: bool = False
     run: str | None = None
     reserved: str | None = None
+    order: int = 0
 
     @staticmethod
     def load(draft: Draft) -> Journal | None:

@@ -68,3 +68,11 @@ def take(directory: Path) -> DraftLock | None:
         lock.release()
         return None
     return lock
+
+
+def is_owned(directory: Path) -> bool:
+    """Whether somebody owns the draft in a directory."""
+    lock = take(directory)
+    if lock is not None:
+        lock.release()
+    return lock is None and directory.exists()

@@ -2,7 +2,8 @@
 
 A commit is frozen and journaled before the rename returns; from then on nothing can lose it. If the registry or the store
 cannot be reached it is tried again; if it fails for good, the draft is back in ``.staging/`` with ``user.artfs.error``.
-When the mount ends, running commits stop at the next step, and the next mount resumes them.
+When the mount ends, running commits stop at the next step, and the next mount resumes them. One that was begun after another of its
+collection (`artfs.staging.turns`) begins to run when that one has ended.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from artfs.errors import ArtfsError, BusyError, ExistsError, NotFoundError, Unre
 from artfs.model.names import LATEST, CollectionRef
 from artfs.staging.journal import Journal
 from artfs.staging.progress import CommitInterrupted, Progress
+from artfs.staging.turns import EarlierCommitError
 from artfs.vfs.namespace import Kind
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 
 MAX_COMMITS = 2
 _FIRST_RETRY, _LAST_RETRY = 2.0, 60.0  # seconds between tries of a registry that cannot be reached
+_TURN_RETRY = 0.5  # seconds between looks whether a commit of another process has ended
 
 
 @dataclass(slots=True)
@@ -52,6 +55,7 @@ class Job:
     name: str
     aliases: tuple[str, ...]
     draft_name: str
+    order: int = 0
     progress: Progress = field(default_factory=Progress)
     done: trio.Event = field(default_factory=trio.Event)
     result: CommitResult | None = None
@@ -136,9 +140,10 @@ class Commits:
 
     def resume(self, drafts: Iterable[Draft] | None = None) -> None:
         """Go on with the commits that another process left: of these drafts, else of all that this process owns."""
-        for draft in () if self._ending.is_set() else self._drafts.owned() if drafts is None else drafts:
-            journal = Journal.load(draft)
-            if journal is not None and draft.id not in self._jobs:
+        wanted = () if self._ending.is_set() else self._drafts.owned() if drafts is None else drafts
+        begun = [(draft, journal) for draft in wanted if (journal := Journal.load(draft)) is not None]
+        for draft, journal in sorted(begun, key=lambda one: (one[1].order, one[0].id)):
+            if draft.id not in self._jobs:
                 log.info("resuming the commit of draft %r of %s", draft.name, draft.collection)
                 self._launch(draft, journal.name or draft.name, journal.aliases)
 
@@ -160,14 +165,29 @@ class Commits:
             await job.done.wait()
 
     def _launch(self, draft: Draft, name: str, aliases: Sequence[str]) -> Job:
-        job = self._jobs[draft.id] = Job(draft, name, tuple(aliases), draft.name)
+        journal = Journal.load(draft)
+        order = 0 if journal is None else journal.order
+        job = self._jobs[draft.id] = Job(draft, name, tuple(aliases), draft.name, order)
         self._nursery.start_soon(self._run, job)
         return job
+
+    async def _wait_for_turn(self, job: Job) -> None:
+        """Wait for the commits of the collection that were begun before, without a place of those that run."""
+        for earlier in self.committing(job.draft.collection):
+            if (earlier.order, earlier.draft.id) < (job.order, job.draft.id) and not earlier.done.is_set():
+                first = f"{earlier.draft.collection}/{earlier.draft_name}"
+                job.waiting_for = (
+                    f"the commit of draft {earlier.draft_name!r}, which was begun before"
+                    f" (if it is not to be finished: artfs commit --abort {first})"
+                )
+                await earlier.done.wait()
+                job.waiting_for = ""
 
     async def _run(self, job: Job) -> None:
         delay = _FIRST_RETRY
         try:
             while not self._stopping.is_set():
+                await self._wait_for_turn(job)
                 try:
                     job.result = await trio.to_thread.run_sync(
                         self._committer.run, job.draft, job.progress, limiter=self._limiter
@@ -175,6 +195,12 @@ class Commits:
                     break
                 except CommitInterrupted:
                     return
+                except EarlierCommitError as error:  # another process is at it, or left it
+                    job.waiting_for = str(error)
+                    if self._ending.is_set():
+                        return
+                    with trio.move_on_after(_TURN_RETRY):
+                        await self._ending.wait()
                 except UnreachableError as error:
                     if job.waiting_for != error.message:
                         log.warning(

@@ -87,7 +87,7 @@ plain = Services.committer
 def on_step(name):
     if name == {step!r}:
         os.kill(os.getpid(), signal.SIGKILL)
-Services.committer = lambda self: plain(self, on_step)
+Services.committer = lambda self, **options: plain(self, on_step, **options)
 exit_code(["put", {str(source)!r}, {name!r}])
 """
     environment = artfs.environment | {"ARTFS_RUN": f"me/demo/{run}"}

@@ -1,11 +1,14 @@
 """Commit without a mount: what becomes a version, what is refused, what is hashed, what two committers do."""
 
+import contextlib
+import dataclasses
 import os
 import threading
 
 import numpy as np
 import pytest
 
+from artfs.app.services import open_services
 from artfs.cli.main import exit_code
 from artfs.errors import ArtfsError, BusyError, InvalidInputError, UnreachableError
 from artfs.model.digest import Algorithm, Digest
@@ -280,14 +283,21 @@ def test_a_file_that_changes_while_it_is_committed_is_named(services):
     assert draft.tree.lookup("a").local
 
 
-def test_committers_at_once_never_share_an_index(services):
-    drafts = [make(services, {"f": b"%d" % number}, name=f"d{number}") for number in range(8)]
+@pytest.fixture
+def machines(services, tmp_path):
+    """Services that share a registry and a store, each with a data directory of its own, as on machines of their own."""
+    with contextlib.ExitStack() as stack:
+        made = [dataclasses.replace(services.config, data_dir=tmp_path / f"data{number}") for number in range(8)]
+        yield [stack.enter_context(open_services(config)) for config in made]
+
+
+def test_committers_at_once_never_share_an_index(services, machines):
     results = []
 
-    def run(draft):
-        results.append(commit(services, draft).version)
+    def run(machine, content):
+        results.append(commit(machine, make(machine, {"f": content})).version)
 
-    threads = [threading.Thread(target=run, args=(draft,)) for draft in drafts]
+    threads = [threading.Thread(target=run, args=(machine, b"%d" % number)) for number, machine in enumerate(machines)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -297,14 +307,14 @@ def test_committers_at_once_never_share_an_index(services):
     assert latest.created_at == max(version.created_at for version in services.registry.versions(COLLECTION))
 
 
-def test_the_same_content_from_two_committers_at_once_is_one_version(services):
-    first, second = (make(services, {"f": b"same"}, name=name) for name in "ab")
+def test_the_same_content_from_two_committers_at_once_is_one_version(services, machines):
+    first, second = (make(machine, {"f": b"same"}) for machine in machines[:2])
 
     def interleave(step):
         if step == "adopted":
-            commit(services, second, "two")
+            commit(machines[1], second, "two")
 
-    result = commit(services, first, "one", on_step=interleave)
+    result = commit(machines[0], first, "one", on_step=interleave)
     assert not result.created
     (only,) = services.registry.versions(COLLECTION)
     assert only.aliases == ("latest", "one", "two")

@@ -13,6 +13,7 @@ from artfs.model.names import CollectionRef
 from artfs.staging.commit import CommitResult
 from artfs.staging.journal import Journal
 from artfs.staging.progress import CommitInterrupted
+from artfs.staging.turns import Begun, EarlierCommitError
 from artfs.vfs.commits import MAX_COMMITS, Commits, Outcomes
 from artfs.vfs.namespace import Kind
 from tests.vfs.fakes import PATIENCE
@@ -159,7 +160,10 @@ async def test_what_cannot_be_frozen_stays_a_draft(commits):
 async def test_only_a_few_commits_run_at_once_and_all_are_done(commits):
     go = threading.Event()
     commits.committer.outcomes += [lambda _: go.wait(PATIENCE) and DONE] * (MAX_COMMITS + 3)
-    jobs = [await begin(commits, f"x{number}") for number in range(MAX_COMMITS + 3)]
+    jobs = []
+    for number in range(MAX_COMMITS + 3):
+        draft = await commits.create(CollectionRef("me", "demo", f"data{number}"), "x")
+        jobs.append(commits.start(draft, "x", Journal()))
     for _ in range(MAX_COMMITS):
         assert await trio.to_thread.run_sync(lambda: commits.committer.arrived.acquire(timeout=PATIENCE))
     await trio.testing.wait_all_tasks_blocked()
@@ -167,6 +171,44 @@ async def test_only_a_few_commits_run_at_once_and_all_are_done(commits):
     await commits.finish()
     assert all(job.done.is_set() and job.result is DONE for job in jobs)
     assert commits.committer.most_running == MAX_COMMITS
+
+
+async def test_commits_of_one_collection_run_one_after_the_other_in_the_order_in_which_they_were_begun(commits):
+    go = threading.Event()
+    commits.committer.outcomes.append(lambda _: go.wait(PATIENCE) and DONE)
+    jobs = []
+    for order, name in enumerate("abc"):
+        draft = await commits.create(DATA, name)
+        jobs.append(commits.start(draft, name, Journal(order=order)))
+    while not jobs[2].waiting_for:
+        await trio.sleep(0)
+    assert [job.waiting_for.partition(",")[0] for job in jobs] == ["", *["the commit of draft 'a'"] * 2]
+    assert "artfs commit --abort me/demo/data/a" in jobs[1].waiting_for
+    go.set()
+    await commits.finish()
+    assert [name for name, _ in commits.committer.runs] == ["a", "b", "c"]
+    assert {job.waiting_for for job in jobs} == {""}
+
+
+async def test_commits_that_were_left_are_resumed_in_their_order(world, commits):
+    for order, name in ((3, "c"), (1, "a"), (2, "b")):
+        Journal(order=order).save(await commits.create(DATA, name))
+    commits.resume()
+    await commits.finish()
+    assert [name for name, _ in commits.committer.runs] == ["a", "b", "c"]
+
+
+async def test_a_commit_that_comes_after_one_of_another_process_looks_again_soon_and_warns_of_nothing(
+    commits, tmp_path
+):
+    earlier = Begun(1, "id", tmp_path, str(DATA), "older", "no answer", given_up=False)
+    commits.committer.outcomes += [EarlierCommitError(earlier)] * 9
+    job = await begin(commits)
+    await job.done.wait()
+    times = [time for _, time in commits.committer.runs]
+    assert all(0.4 < later - sooner < 2.0 for sooner, later in itertools.pairwise(times))
+    assert "'older'" in job.waiting_for
+    assert job.result is DONE
 
 
 # What goes wrong --------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def check_drafts(services: Services, lost: LostAndFound) -> Iterator[Finding]:
         else:
             total += 1
             yield from _check_draft(services, directory, lost)
-    others = [path.name for path in root.iterdir() if path != mine] if root.is_dir() else []
+    others = [path.name for path in root.iterdir() if path != mine and path.is_dir()] if root.is_dir() else []
     if others:
         yield warning(
             "drafts",
