@@ -83,6 +83,7 @@ if ! [ -e /dev/fuse ]; then
     say "loading FUSE: /dev/fuse is not there"
     as_root modprobe fuse || fail "the kernel has no FUSE: mounts cannot work here"
 fi
+scripts/fuse-device.sh
 if ! [ -r /dev/fuse ] || ! [ -w /dev/fuse ]; then
     fail "/dev/fuse cannot be opened by $(id -un): as root, chmod 0666 /dev/fuse (its mode on every system with udev)"
 fi
