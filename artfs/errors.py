@@ -32,6 +32,16 @@ an artifact's state AttributeErrors, as code expects that was written for the W&
 
 from __future__ import annotations
 
+import re
+
+_LONG = re.compile(r"\S{301,}")
+_START, _END = 200, 99  # characters of a word that is too long to be read in a message
+
+
+def elided(message: str) -> str:
+    """Return a message in which no word is longer than 300 characters: a name or a reference may have 100,000."""
+    return _LONG.sub(lambda found: f"{found[0][:_START]}…{found[0][-_END:]}", message)
+
 
 class ArtfsError(Exception):
     """The root of the tree. ``hint`` is one sentence on what to try next, or empty."""
@@ -39,8 +49,8 @@ class ArtfsError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = elided(message)
+        super().__init__(self.message)
         self.hint = hint
 
     def __str__(self) -> str:

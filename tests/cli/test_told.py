@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from artfs.errors import ArtfsError
+
 ROOT = Path(__file__).parents[2]
+
+
+def test_a_reference_of_100_kb_makes_a_short_message(cli):
+    (line,) = cli.run("show", "demo/" + "x" * 100_000, code=2).stderr.splitlines()
+    assert len(line) < 1000
+    error = ArtfsError(f"no {'a' * 100_000}{'z' * 100_000} here")
+    assert str(error) == error.message == f"no {'a' * 200}…{'z' * 99} here"
+    assert ArtfsError("x" * 300).message == "x" * 300
 
 
 @pytest.mark.parametrize("mode", ["600", "660", "666"])
