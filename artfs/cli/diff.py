@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from artfs.cli.completing import complete_ref
-from artfs.cli.options import json_option, warn, with_config
+from artfs.cli.options import json_option, json_text, warn, with_config
 from artfs.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -144,14 +144,12 @@ def _line_of(sent: list[Any] | None) -> Line | None:
 
 def _print_json(changes: Changes, counts: Counts, names: tuple[str | None, str]) -> None:
     """Print all of it as one object, a change at a time: there may be millions."""
-    import json
-
-    head = json.dumps({"before": names[0], "after": names[1], **counts.json()}, indent=2, ensure_ascii=False)
+    head = json_text({"before": names[0], "after": names[1], **counts.json()}, indent=2)
     click.echo(head[:-2] + ',\n  "changes": [', nl=False)
     separator = "\n    "
     for change in changes:
         row = {"kind": change.kind.value, "before": _side(change.before), "after": _side(change.after)}
-        click.echo(separator + json.dumps(row, ensure_ascii=False), nl=False)
+        click.echo(separator + json_text(row), nl=False)
         separator = ",\n    "
     click.echo("\n  ]\n}" if counts.files else "]\n}")
 

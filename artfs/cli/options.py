@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from artfs.config import Config
 
 F = TypeVar("F", bound="Callable[..., Any]")
+
+_UNUSUAL = re.compile(r"[^\n -~]")
 
 _SETTINGS = (
     (
@@ -79,9 +82,15 @@ def default_entity(config: Config) -> str:
         return services.registry.default_entity
 
 
+def json_text(value: object, indent: int | None = None) -> str:
+    """Return a value as JSON that is read well and does nothing to a terminal: what cannot be seen (bidi, C1, ...) is an escape."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return _UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
+
+
 def print_json(value: object) -> None:
     """Print a value as JSON on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json_text(value, indent=2))
 
 
 def warn(lines: Iterable[str]) -> None:

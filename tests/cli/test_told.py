@@ -1,10 +1,12 @@
 """What a user is told: shortened where a name is long, harmless in JSON, in the same form for each error, and soon."""
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from artfs.cli.options import json_text
 from artfs.errors import ArtfsError
 
 ROOT = Path(__file__).parents[2]
@@ -16,6 +18,19 @@ def test_a_reference_of_100_kb_makes_a_short_message(cli):
     error = ArtfsError(f"no {'a' * 100_000}{'z' * 100_000} here")
     assert str(error) == error.message == f"no {'a' * 200}…{'z' * 99} here"
     assert ArtfsError("x" * 300).message == "x" * 300
+
+
+def test_json_is_readable_and_does_nothing_to_a_terminal(cli, tmp_path):
+    evil = "ü 漢 \x1b[2J \x9b2J \u202e \x7f \u2028 \U000e0001 \udc80"
+    text = json_text({"name": evil}, indent=2)
+    assert json.loads(text) == {"name": evil}
+    assert "ü 漢 " in text
+    assert all(char.isprintable() or char == "\n" for char in text)
+    (tmp_path / "f").touch()
+    cli.run("put", tmp_path / "f", "demo/data", "--description", "ü \u202e \x9b")
+    for command in (("show", "demo/data", "--json"), ("log", "demo/data", "--json"), ("ls", "me/demo", "--json")):
+        assert "\u202e" not in (out := cli.out(*command))
+        assert "\x9b" not in out
 
 
 @pytest.mark.parametrize("mode", ["600", "660", "666"])
