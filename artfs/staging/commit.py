@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artfs.errors import ArtfsError, InvalidInputError, UnreachableError
+from artfs.errors import ArtfsError, InvalidInputError, OfflineError, UnreachableError
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.names import LATEST, parse_alias, version_name
 from artfs.model.paths import EntryPath, parse_entry_path
@@ -139,6 +139,11 @@ class Committer:
             except UnreachableError as error:
                 with contextlib.suppress(ArtfsError):  # the database may be what cannot be used
                     draft.database.set(WAITS_KEY, error.message)
+                if isinstance(error, OfflineError):
+                    raise OfflineError(
+                        "artfs is offline: a commit waits for a mount that is not",
+                        hint="or, with a network: artfs commit --resume",
+                    ) from error
                 raise
             except ArtfsError as error:
                 self._give_back(draft, error)

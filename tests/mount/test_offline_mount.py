@@ -136,7 +136,8 @@ def test_a_commit_waits_for_a_mount_that_is_not_offline(remote, s3_server):
     waits = wait_for(
         lambda: json.loads(within(os.getxattr, committing, "user.artfs.progress"))["waiting_for"], "the commit to wait"
     )
-    assert "artfs is offline" in waits
+    assert waits == "artfs is offline: a commit waits for a mount that is not"
+    assert "artfs warm" not in mount.log()
     assert other_sockets(mount.pid()) == []
     mount.umount()
     mount.mount()
