@@ -33,6 +33,23 @@ def test_json_is_readable_and_does_nothing_to_a_terminal(cli, tmp_path):
         assert "\x9b" not in out
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (("pit",), "artfs: No such command 'pit'. (did you mean put or pin?)"),
+        (("doctr",), "artfs: No such command 'doctr'. (did you mean doctor?)"),
+        (("zzzzzz",), "artfs: No such command 'zzzzzz'."),
+        (("put", "--alas", "x"), "artfs: No such option '--alas'. Did you mean '--alias'?"),
+        (("commit",), "artfs: Missing argument 'PATH'."),
+    ],
+)
+def test_a_mistake_of_usage_is_told_as_every_error_with_what_may_have_been_meant(cli, line, says):
+    usage, hint, empty, told = cli.run(*line, code=2).stderr.splitlines()
+    assert usage.startswith("Usage: artfs")
+    assert hint.startswith("Try 'artfs")
+    assert (empty, told.replace("No such option: --alas", "No such option '--alas'")) == ("", says)
+
+
 @pytest.mark.parametrize("mode", ["600", "660", "666"])
 def test_setup_lets_everybody_open_the_device(as_root, tmp_path, mode):
     device = tmp_path / "fuse"
