@@ -46,6 +46,9 @@ def unmount(path: str, *, force: bool = False) -> None:
         _interrupt(daemon)
         _abort(device, daemon)
         detach(mountpoint)
+    elif (stopped := _stopped(mountpoint)) is not None:
+        raise BusyError(f"the mount process of {mountpoint} (pid {stopped}) is stopped, and does not answer",
+                        hint=f"kill -CONT {stopped} lets it go on, artfs umount --force {mountpoint} ends it")  # fmt: skip
     elif not _umount_when_free(mountpoint):
         users = _users(mountpoint)
         raise BusyError(f"{mountpoint} is in use" + (f" by {', '.join(users)}" if users else ""),
@@ -160,6 +163,16 @@ def daemon_of(mountpoint: Path) -> int | None:
         if ours and b"artfs.app.daemon" in arguments and os.fsencode(mountpoint) in arguments:
             return int(directory.name)
     return None
+
+
+def _stopped(mountpoint: Path) -> int | None:
+    """Return the process that serves a mount point if a signal has stopped it: an unmount would wait for it."""
+    pid = daemon_of(mountpoint)
+    try:
+        state = "" if pid is None else Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return None
+    return pid if state in {"T", "t"} else None
 
 
 def _users(mountpoint: Path) -> list[str]:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from artfs.cli.completing import complete_mount
-from artfs.cli.options import json_option, with_config
+from artfs.cli.options import json_option, warn, with_config
 from artfs.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
+    from artfs.app.control import Message
     from artfs.config import Config
     from artfs.model.entry import JsonValue
 
 _LATE = 30.0  # seconds that a mount may be late with a line
+_SLOW = 3.0  # seconds after which it is said that the mount does not answer yet
 
 
 @click.command()
@@ -50,19 +54,35 @@ def command(config: Config, arguments: Sequence[str], once: bool, openmetrics: b
     place, interval, count = _parse(arguments)
     control = the_mount(config, place)
     if openmetrics:
-        *_, answer = request(control, {"op": "metrics"}, timeout=_LATE)
+        *_, answer = _waiting(request(control, {"op": "metrics"}, timeout=_LATE), control)
         result: Any = answer["result"]
         click.echo(result["openmetrics"], nl=False)
         return
     more = 0 if once else None if count is None else count - 1
     message: dict[str, JsonValue] = {"op": "stats", "interval": interval, "count": more}
     reports: Iterator[Any] = (
-        answer["progress"] for answer in request(control, message, interval + _LATE) if "progress" in answer
+        answer["progress"]
+        for answer in _waiting(request(control, message, interval + _LATE), control)
+        if "progress" in answer
     )
     try:
         _print(reports, as_json=as_json)
     except KeyboardInterrupt:
         click.echo()
+
+
+def _waiting(answers: Iterator[Message], control: Path) -> Iterator[Message]:
+    """Yield answers, and say so if the first of them does not come soon: the process of the mount may be stopped."""
+    text = f"the mount does not answer yet at {control}: artfs doctor may say why; it is waited for {_LATE:.0f} s"
+    timer = threading.Timer(_SLOW, warn, [[text]])
+    timer.daemon = True
+    timer.start()
+    try:
+        for answer in answers:
+            timer.cancel()
+            yield answer
+    finally:
+        timer.cancel()
 
 
 def _parse(arguments: Sequence[str]) -> tuple[str | None, float, int | None]:

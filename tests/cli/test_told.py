@@ -1,6 +1,8 @@
 """What a user is told: shortened where a name is long, harmless in JSON, in the same form for each error, and soon."""
 
 import json
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -48,6 +50,20 @@ def test_a_mistake_of_usage_is_told_as_every_error_with_what_may_have_been_meant
     assert usage.startswith("Usage: artfs")
     assert hint.startswith("Try 'artfs")
     assert (empty, told.replace("No such option: --alas", "No such option '--alas'")) == ("", says)
+
+
+def test_a_mount_process_that_is_stopped_is_named_with_what_to_do(mounted):
+    pid = mounted.pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        said = mounted.run("umount", mounted.mountpoint, code=5).stderr
+        process = mounted.start("stats", mounted.mountpoint, "--once")
+        assert process.stderr.readline().startswith("artfs: warning: the mount does not answer yet at ")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert f"(pid {pid}) is stopped, and does not answer (kill -CONT {pid} lets it go on, artfs umount --force" in said
+    assert process.communicate(timeout=60)[1] == ""
+    mounted.umount()
 
 
 @pytest.mark.parametrize("mode", ["600", "660", "666"])
