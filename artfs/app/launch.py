@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from artfs.app.client import error_of, mount_points, mount_table, unescape
+from artfs.app.client import error_of, mount_of, mount_points, mount_table, unescape
 from artfs.app.unmount import detach
 from artfs.config import config_to_json
 from artfs.errors import (
@@ -168,6 +168,11 @@ def _found(passed: int) -> tuple[Path, list[str]]:
 def _prepare(path: Path) -> Path:
     """Return the mount point, ready to be mounted: there, a directory, and not mounted already."""
     mounted_here = any(mountpoint == path for mountpoint, _ in mount_points())
+    around = mount_of(path.parent)
+    if around is not None and os.geteuid() != 0:  # fusermount3 would only say that it may not
+        raise InvalidInputError(
+            f"{path} lies in the artfs that is mounted at {around}", hint="choose a directory elsewhere"
+        )
     try:
         found = path.stat()
     except FileNotFoundError:

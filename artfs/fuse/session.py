@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pyfuse3
 import trio
 
-from artfs.errors import UnreachableError
+from artfs.errors import PermissionDeniedError, UnreachableError
 from artfs.fuse.device import has_name, may_mount
 from artfs.fuse.operations import Operations
 
@@ -85,15 +85,26 @@ async def mounted(
     try:
         pyfuse3.init(operations, str(mountpoint), options.for_libfuse())
     except RuntimeError as error:
-        raise UnreachableError(f"mounting {mountpoint} failed: {error}", hint=_why(options)) from error
+        kind = PermissionDeniedError if _lacks_user_allow_other(options) else UnreachableError
+        raise kind(f"mounting {mountpoint} failed: {error}", hint=_why(options)) from error
     try:
         yield greeted
     finally:
         pyfuse3.close(unmount=True)
 
 
+def _lacks_user_allow_other(options: MountOptions) -> bool:
+    if not options.allow_other or os.geteuid() == 0:
+        return False
+    try:
+        lines = Path("/etc/fuse.conf").read_text(errors="replace").splitlines()
+    except OSError:
+        return True
+    return not any(line.strip() == "user_allow_other" for line in lines)
+
+
 def _why(options: MountOptions) -> str:
-    if options.allow_other and os.geteuid() != 0:
+    if _lacks_user_allow_other(options):
         return "allow_other needs the line 'user_allow_other' in /etc/fuse.conf"
     if os.geteuid() == 0 and not may_mount():
         return (

@@ -10,6 +10,7 @@ import pytest
 
 from artfs.cli.options import json_text
 from artfs.errors import ArtfsError
+from tests.harness import Artfs
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,6 +65,25 @@ def test_a_mount_process_that_is_stopped_is_named_with_what_to_do(mounted):
     assert f"(pid {pid}) is stopped, and does not answer (kill -CONT {pid} lets it go on, artfs umount --force" in said
     assert process.communicate(timeout=60)[1] == ""
     mounted.umount()
+
+
+def test_who_may_not_mount_is_told_why_and_that_it_is_not_allowed(fuse, as_root, tmp_path_factory):
+    root = tmp_path_factory.mktemp("user")
+    for path in (root, *root.parents[:-2]):
+        path.chmod(0o755)
+    os.chown(root, 65534, 65534)
+    user = Artfs(root, uid=65534)
+    lines = Path("/etc/fuse.conf").read_text().splitlines() if Path("/etc/fuse.conf").exists() else []
+    if "user_allow_other" not in lines:
+        said = user.run("mount", user.mountpoint, "-o", "allow_other", code=6).stderr
+        assert "allow_other needs the line 'user_allow_other' in /etc/fuse.conf" in said
+    user.mount()
+    try:
+        said = user.run("mount", user.mountpoint / "me", code=2).stderr
+        assert f"{user.mountpoint}/me lies in the artfs that is mounted at {user.mountpoint}" in said
+    finally:
+        user.umount()
+        user.close()
 
 
 @pytest.mark.parametrize("mode", ["600", "660", "666"])
