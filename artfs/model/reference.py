@@ -109,4 +109,5 @@ def redact(uri: str) -> str:
         host, port = parts.hostname or "", f":{parts.port}" if parts.port else ""
     except ValueError:  # no valid host or port: nobody can tell where a password ends
         return f"{uri_scheme(uri)}://..."
+    host = f"[{host}]" if ":" in host else host  # of IPv6
     return f"{parts.scheme}://{host}{port}{parts.path}"

@@ -139,7 +139,7 @@ def test_a_file_that_is_not_checked_has_the_digest_of_its_uri():
         ("postgresql://user:secret@host:5432/artfs?password=secret", "postgresql://host:5432/artfs"),
         ("postgresql+psycopg://user:secret@host/artfs", "postgresql+psycopg://host/artfs"),
         ("https://user:secr@et@host/a", "https://host/a"),
-        ("https://user:secret@[::1]:80/a", "https://::1:80/a"),
+        ("https://user:secret@[::1]:80/a", "https://[::1]:80/a"),
         ("https://user:secret@host:port/a", "https://..."),
         ("https://user:secret@host:99999/a", "https://..."),
         ("https://user:se/cret@host/a", "https://..."),
