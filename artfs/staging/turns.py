@@ -73,6 +73,10 @@ class EarlierCommitError(UnreachableError):
         )
 
 
+class GivenUpError(BusyError):
+    """A commit was given up by its user. The draft is an ordinary one again."""
+
+
 class Turn:
     """Held by the thread that runs the commit of a draft; ``ended`` is what became of it, if that was another thread than its own."""
 
@@ -155,10 +159,15 @@ def give_up(root: Path, collection: CollectionRef, name: str) -> Begun | None:
     return None
 
 
+def is_given_up(draft: Draft) -> bool:
+    """Whether the commit of a draft is not to go on."""
+    return bool(draft.database.get(GIVEN_UP_KEY))
+
+
 def refuse_given_up(draft: Draft) -> None:
-    """BusyError if the commit of a draft was given up."""
-    if draft.database.get(GIVEN_UP_KEY):
-        raise BusyError(
+    """GivenUpError if the commit of a draft is not to go on."""
+    if is_given_up(draft):
+        raise GivenUpError(
             "the commit was given up: the draft is an ordinary one again", hint="commit it again, or remove it"
         )
 

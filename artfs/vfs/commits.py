@@ -19,7 +19,7 @@ from artfs.errors import ArtfsError, BusyError, ExistsError, NotFoundError, Unre
 from artfs.model.names import LATEST, CollectionRef
 from artfs.staging.journal import Journal
 from artfs.staging.progress import CommitInterrupted, Progress
-from artfs.staging.turns import EarlierCommitError
+from artfs.staging.turns import EarlierCommitError, GivenUpError, give_up, is_given_up
 from artfs.vfs.namespace import Kind
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_COMMITS = 2
+_LOOK = 1.0  # seconds between looks whether a commit that waits is to go on
+_TAKE_BACK = 90.0  # seconds: longer than a request is tried again
 _FIRST_RETRY, _LAST_RETRY = 2.0, 60.0  # seconds between tries of a registry that cannot be reached
 _TURN_RETRY = 0.5  # seconds between looks whether a commit of another process has ended
 
@@ -209,9 +211,12 @@ class Commits:
                     job.waiting_for = error.message
                     if self._ending.is_set():
                         return
-                    with trio.move_on_after(delay):
-                        await self._ending.wait()
+                    await self._pause(job, delay)
                     delay = min(2 * delay, _LAST_RETRY)
+                except GivenUpError as error:
+                    log.info("draft %r of %s: %s", job.draft_name, job.draft.collection, error)
+                    job.error = error
+                    break
                 except ArtfsError as error:
                     log.error("the commit of draft %r of %s failed: %s", job.draft_name, job.draft.collection, error)  # noqa: TRY400 - the message says it all
                     job.error = error
@@ -222,6 +227,34 @@ class Commits:
                     return
         finally:
             self._ended(job)
+
+    async def _pause(self, job: Job, seconds: float) -> None:
+        """Wait before the next try; no longer than until the mount ends, or somebody gives the commit up."""
+        with trio.move_on_after(seconds):
+            while not (self._ending.is_set() or is_given_up(job.draft)):
+                with trio.move_on_after(_LOOK):
+                    await self._ending.wait()
+
+    async def take_back(self, collection: CollectionRef, committing: str, name: str) -> None:
+        """Give up the commit that ``.commit/`` lists by a name: its draft is an ordinary one again, of another name.
+
+        NotFoundError; ExistsError if there is a draft of that name; BusyError if it is published meanwhile, or takes too long to end.
+        """
+        job = next((job for job in self.committing(collection) if job.name == committing), None)
+        if job is None:
+            raise NotFoundError(f"no commit named {committing!r} is under way in {collection}")
+        others = [*self.staged(collection), *(other.draft for other in self.committing(collection) if other is not job)]
+        if any(other.name == name for other in others):
+            raise ExistsError(f"{collection} has a draft {name!r} already")
+        await trio.to_thread.run_sync(give_up, self._drafts.root, collection, job.draft_name)
+        with trio.move_on_after(_TAKE_BACK):
+            await job.done.wait()
+        if job.result is not None:
+            raise BusyError(f"the commit of draft {job.draft_name!r} was published meanwhile")
+        if job.error is None:
+            raise BusyError(f"the commit of draft {job.draft_name!r} has not ended yet", hint="it does so soon")
+        if name != job.draft_name:
+            job.draft.rename(name)
 
     def _ended(self, job: Job) -> None:
         draft, collection = job.draft, job.draft.collection

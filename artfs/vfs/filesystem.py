@@ -224,7 +224,7 @@ class FileSystem:
         replace: bool,
         exchange: bool,
     ) -> None:
-        """Rename in a draft, rename an alias, rename a draft, or commit one by moving it into ``.commit/``."""
+        """Rename in a draft, rename an alias or a draft, commit one by moving it into ``.commit/``, or take it back from there."""
         self._check_writer(caller, parent, new_parent)
         old, new = os.fsdecode(name), os.fsdecode(new_name)
         if parent & DRAFT_BIT and new_parent & DRAFT_BIT:
@@ -243,6 +243,8 @@ class FileSystem:
                 await self._commit(draft, new, caller)
             else:
                 self._rename_draft(draft, parse_draft(new))
+        elif node.kind is Kind.COMMIT and new_node.kind is Kind.STAGING and node.collection == new_node.collection:
+            await self._commits.take_back(node.collection, old, parse_draft(new))
         elif node.kind in _STAGING_PLACES or new_node.kind in _STAGING_PLACES:
             raise ReadOnlyError("only a draft of the same collection can be moved here")
         else:

@@ -12,6 +12,7 @@ import pytest
 
 from artfs.app.client import mount_points
 from tests.harness import DEADLINE, tree_of, wait_for
+from tests.servers.faults import Reset
 
 FILES = {"a": b"one", "d/b": b"two", "d/e/c": bytes(3 << 20)}
 
@@ -318,3 +319,26 @@ def test_mv_refuses_what_is_no_commit(fresh):
             fill_draft(fresh.draft("again")).rename(commit / "best")
     wait_for(lambda: names(fresh) == ["best", "latest", "v0"])
     assert os.listdir(fresh.collection() / ".staging") == ["again"]
+
+
+def test_a_commit_that_cannot_go_on_is_taken_back_by_moving_it(fresh, proxy):
+    fresh.expected.append(" waits: ")
+    fresh.environment["ARTFS_RETRY_SECONDS"] = "1"
+    fresh.mount()
+    draft, commit = fill_draft(fresh.draft()), fresh.collection() / ".commit"
+    (draft / "raw").symlink_to(f"{proxy.url}/file")
+    with proxy.injected(Reset(None)):
+        assert mv(draft, "best").returncode == 0
+        wait_for(lambda: b"waiting_for" in os.getxattr(commit / "best", "user.artfs.progress"), "the commit to wait")
+        with pytest.raises(OSError, match="exists"):
+            os.rename(commit / "best", fresh.draft("other"))
+        os.rename(commit / "best", draft.with_name("again"))
+        assert os.listdir(commit) == []
+    again = draft.with_name("again")
+    assert files_of(again) == FILES | {"raw": f"{proxy.url}/file"}
+    assert b"given up" in os.getxattr(again, "user.artfs.error")
+    (again / "raw").unlink()
+    assert mv(again, "best").returncode == 0
+    wait_for(lambda: names(fresh) == ["best", "latest", "v0"])
+    with pytest.raises(FileNotFoundError):
+        os.rename(commit / "best", draft)
