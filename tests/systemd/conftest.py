@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from tests.harness import can_mount
+from tests.secrets import leaks
 from tests.systemd.container import SYSTEMD, Container
 
 
@@ -18,4 +19,7 @@ def container(tmp_path_factory):
     assert not can_mount()
     found = Container(tmp_path_factory.mktemp("container"))
     yield found
+    journal = found.journal()
     found.close()
+    assert "artfs" in journal
+    assert not leaks(journal), "a secret is in the journal of the container"

@@ -146,6 +146,10 @@ class Container:
         """Write a file inside."""
         self.run(f"mkdir -p {shlex.quote(os.path.dirname(path))} && printf %s {shlex.quote(text)} >{shlex.quote(path)}")
 
+    def journal(self):
+        """Return all that was logged inside."""
+        return self.out("journalctl --no-pager --output=cat --all")
+
     def close(self):
         """End everything that lives inside, and with it every mount."""
         self._process.send_signal(signal.SIGKILL)
