@@ -87,7 +87,7 @@ def test_commits_in_progress_are_listed_readable_and_say_how_far_they_are(fresh)
             lambda: (commit / "best/a").write_bytes(b"changed"),
             lambda: (commit / "best/a").unlink(),
             lambda: (commit / "best/new").mkdir(),
-            lambda: (commit / "best").rename(collection / ".staging/back"),
+            lambda: (commit / "best").rename(collection / "back"),
             lambda: (commit / "best").rmdir(),
             lambda: os.setxattr(commit / "best", "user.artfs.description", b"x"),
         ):
