@@ -16,7 +16,7 @@ demo: setup ## Run the main job on a temporary mount, showing each command and i
 test: setup ## Run the tests, with real mounts
 	$(PYTHON) -m pytest --numprocesses 3 --dist loadfile # more than cores: many tests wait for another process
 
-test-heavy: setup ## Run the tests of the largest sizes (ten minutes, 6 GB of disk)
+test-heavy: setup ## Run the tests of the largest sizes (half an hour, 10 GB of disk)
 	$(PYTHON) -m pytest -m heavy -s
 
 test-frameworks: setup ## Run the tests with torch and datasets (which are gigabytes where torch is built for GPUs)
