@@ -65,9 +65,11 @@ class Begun:
 class EarlierCommitError(UnreachableError):
     """A commit has to wait for one that was begun before it."""
 
-    def __init__(self, first: Begun) -> None:
+    @classmethod
+    def of(cls, first: Begun) -> EarlierCommitError:
+        """Say which one, and what it waits for."""
         reason = f", which waits: {first.waits}" if first.waits else ""
-        super().__init__(
+        return cls(
             f"the commit of draft {first.name!r} of {first.collection} was begun before, and comes first{reason}",
             hint=f"if it is not to be finished: artfs commit --abort {first.collection}/{first.name}",
         )
@@ -196,7 +198,7 @@ class Turns:
         told, until = "", 0.0
         while (first := before(draft)) is not None:
             if not self._patience:
-                raise EarlierCommitError(first)
+                raise EarlierCommitError.of(first)
             if told != first.id:
                 told, until = first.id, 0.0
                 progress.begin("waiting for an earlier commit")
@@ -208,7 +210,7 @@ class Turns:
             if first.waits and not until:
                 until = time.monotonic() + self._patience
             if first.waits and time.monotonic() > until:
-                raise EarlierCommitError(first)
+                raise EarlierCommitError.of(first)
             progress.check()
             time.sleep(_PAUSE)
 
@@ -230,14 +232,14 @@ class Turns:
         if is_owned(first.directory):
             return False
         if first.directory.exists():  # its base is away, or gone
-            raise EarlierCommitError(first)
+            raise EarlierCommitError.of(first)
         return True
 
     def _run(self, draft: Draft, first: Begun, run: Callable[[Draft], object]) -> None:
         try:
             run(draft)
         except UnreachableError as error:
-            raise EarlierCommitError(replace(first, waits=error.message)) from error
+            raise EarlierCommitError.of(replace(first, waits=error.message)) from error
         except CommitInterrupted:
             raise
         except ArtfsError as error:  # it is an ordinary draft again

@@ -254,7 +254,7 @@ def looped():
 def test_metadata_that_cannot_be_recorded_is_refused_at_once(fresh, value):
     with pytest.raises(InvalidInputError, match="metadata"):
         artfs.Artifact("data", "dataset", metadata=value)
-    with pytest.raises(InvalidInputError, match="metadata"):
+    with pytest.raises(InvalidInputError, match="config"):
         artfs.init(project="demo", config=value)
 
 
@@ -289,7 +289,7 @@ def test_a_run_is_not_broken_by_a_value_that_cannot_be_recorded(api, fresh, monk
     with pytest.raises(InvalidInputError, match="name of a run"):
         run.name = None
 
-    def full(_):
+    def full(*_):
         raise NoSpaceError("no space")
 
     with monkeypatch.context() as patched:

@@ -19,6 +19,7 @@ from artfs.model.run import RunInfo, RunState
 from artfs.registry.sql.registry import open_registry
 from tests.cli.test_start import SLOW, imported
 from tests.harness import Artfs
+from tests.registry.making import become
 
 STARTED = datetime(2024, 5, 1, 12, tzinfo=UTC)
 EVIL = "evil \x1b[2J\u202e\x7f\x9b <b>"
@@ -211,7 +212,7 @@ def test_a_run_that_goes_on_is_shown_as_running(traced, tmp_path):
     assert other.out("lineage", "demo/model", "--up").endswith("run me/demo/r1 train running")
     with registry_of(other) as registry:
         (run,) = registry.runs("me", "demo")
-        registry.change_run(replace(run, state=RunState.KILLED))
+        become(registry, replace(run, state=RunState.KILLED))
     (found,) = [node for node in other.json("lineage", "demo/model")["nodes"] if node["kind"] == "run"]
     assert found["state"] == "killed"
     assert json.loads(other.out("lineage", "demo/model", "--json", "--down"))["edges"] == []

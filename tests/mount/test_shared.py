@@ -181,6 +181,6 @@ def test_an_ordinary_user_is_told_what_allow_other_needs(ordinary):
             ordinary.mount("-o", "allow_other")
             return
     ordinary.expected.append("mounting")
-    done = ordinary.run("mount", ordinary.mountpoint, "-o", "allow_other", code=8)
+    done = ordinary.run("mount", ordinary.mountpoint, "-o", "allow_other", code=6)
     assert "user_allow_other" in done.stderr
     assert not os.path.ismount(ordinary.mountpoint)

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import threading
+from functools import partial
 
 import pytest
 import trio
@@ -19,6 +20,7 @@ from artfs.errors import (
     UnreachableError,
 )
 from artfs.model.names import CollectionRef
+from artfs.staging.turns import is_given_up
 from tests.vfs.fakes import PATIENCE
 from tests.vfs.world import DATA, ME
 
@@ -284,14 +286,34 @@ async def test_nothing_but_a_draft_is_committed(world, draft):
             await call
 
 
-async def test_a_commit_cannot_be_taken_back_or_renamed(world, draft):
+async def test_a_commit_is_taken_back_before_it_is_published_and_no_later(world, draft):
+    place, staging = await world.ino("me/demo/data/.commit"), await world.ino("me/demo/data/.staging")
+    async with trio.open_nursery() as nursery:
+        with Held(world, "scanned") as held:
+            await move(world, "draft", "best")
+            await held.arrived()
+            back = partial(world.fs.rename, place, b"best", staging, b"other", ME, replace=True, exchange=False)
+            nursery.start_soon(back)
+            while not is_given_up(world.commits.jobs[0].draft):
+                await trio.sleep(0.01)
+    assert await world.names("me/demo/data/.staging") == ["other"]
+    assert (await world.names("me/demo/data/.commit"), world.commits.jobs) == ([], [])
+    with Held(world, "published") as held:
+        await move(world, "other", "best")
+        await held.arrived()
+        with trio.move_on_after(0.1):
+            await back()
+    await world.commits.finish()
+    assert "v0" in await world.names("me/demo/data")
+
+
+async def test_a_commit_cannot_be_renamed_or_removed(world, draft):
     with Held(world, "scanned") as held:
         await move(world, "draft", "draft")
         await held.arrived()
         place, staging = await world.ino("me/demo/data/.commit"), await world.ino("me/demo/data/.staging")
-        for goal in (place, staging):
-            with pytest.raises(ReadOnlyError):
-                await world.fs.rename(place, b"draft", goal, b"other", ME, replace=True, exchange=False)
+        with pytest.raises(ReadOnlyError):
+            await world.fs.rename(place, b"draft", place, b"other", ME, replace=True, exchange=False)
         with pytest.raises(ReadOnlyError):
             await world.fs.rmdir(place, b"draft", ME)
         with pytest.raises(NotFoundError):

@@ -202,7 +202,7 @@ async def test_a_commit_that_comes_after_one_of_another_process_looks_again_soon
     commits, tmp_path
 ):
     earlier = Begun(1, "id", tmp_path, str(DATA), "older", "no answer", given_up=False)
-    commits.committer.outcomes += [EarlierCommitError(earlier)] * 9
+    commits.committer.outcomes += [EarlierCommitError.of(earlier)] * 9
     job = await begin(commits)
     await job.done.wait()
     times = [time for _, time in commits.committer.runs]

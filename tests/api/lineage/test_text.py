@@ -12,7 +12,7 @@ from artfs.errors import NotFoundError
 from artfs.model.names import CollectionRef, RunRef
 from artfs.model.run import RunState
 from tests.api.lineage.conftest import NASTY
-from tests.registry.making import run
+from tests.registry.making import become, run
 
 
 def shown(lineage, **more):
@@ -20,7 +20,7 @@ def shown(lineage, **more):
 
 
 def test_the_tree_of_a_diamond_marks_what_was_shown(diamond):
-    diamond.registry.change_run(replace(run("join", name="join them"), state=RunState.FINISHED))
+    become(diamond.registry, replace(run("join", name="join them"), state=RunState.FINISHED))
     diamond.run("eval", ["whole"], ["report"], job_type="", name="")
     whole = diamond.version("whole")
     diamond.registry.add_aliases(whole.collection.at("v0"), ["best"])
