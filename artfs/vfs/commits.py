@@ -19,7 +19,7 @@ from artfs.errors import ArtfsError, BusyError, ExistsError, NotFoundError, Unre
 from artfs.model.names import LATEST, CollectionRef
 from artfs.staging.journal import Journal
 from artfs.staging.progress import CommitInterrupted, Progress
-from artfs.staging.turns import EarlierCommitError, GivenUpError, give_up, is_given_up
+from artfs.staging.turns import GIVEN_UP_KEY, EarlierCommitError, GivenUpError, is_given_up
 from artfs.vfs.namespace import Kind
 
 if TYPE_CHECKING:
@@ -182,7 +182,9 @@ class Commits:
                     f"the commit of draft {earlier.draft_name!r}, which was begun before"
                     f" (if it is not to be finished: artfs commit --abort {first})"
                 )
-                await earlier.done.wait()
+                while not (earlier.done.is_set() or is_given_up(job.draft)):
+                    with trio.move_on_after(_LOOK):
+                        await earlier.done.wait()
                 job.waiting_for = ""
 
     async def _run(self, job: Job) -> None:
@@ -246,7 +248,7 @@ class Commits:
         others = [*self.staged(collection), *(other.draft for other in self.committing(collection) if other is not job)]
         if any(other.name == name for other in others):
             raise ExistsError(f"{collection} has a draft {name!r} already")
-        await trio.to_thread.run_sync(give_up, self._drafts.root, collection, job.draft_name)
+        await trio.to_thread.run_sync(job.draft.database.set, GIVEN_UP_KEY, True)  # this one: others may have its name
         with trio.move_on_after(_TAKE_BACK):
             await job.done.wait()
         if job.result is not None:

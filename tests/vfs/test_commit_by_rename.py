@@ -307,6 +307,21 @@ async def test_a_commit_is_taken_back_before_it_is_published_and_no_later(world,
     assert "v0" in await world.names("me/demo/data")
 
 
+async def test_a_commit_that_waits_for_its_turn_is_taken_back_at_once(world, draft):
+    ino = await world.stage("other")
+    await world.write(ino, "f", b"other")
+    place, staging = await world.ino("me/demo/data/.commit"), await world.ino("me/demo/data/.staging")
+    with Held(world, "scanned") as held:
+        await move(world, "draft", "draft")
+        await held.arrived()
+        await move(world, "other", "other")
+        await world.fs.rename(place, b"other", staging, b"other", ME, replace=True, exchange=False)
+        assert await world.names("me/demo/data/.staging") == ["other"]
+        assert await world.names("me/demo/data/.commit") == ["draft"]
+    await world.commits.finish()
+    assert "v0" in await world.names("me/demo/data")
+
+
 async def test_a_commit_cannot_be_renamed_or_removed(world, draft):
     with Held(world, "scanned") as held:
         await move(world, "draft", "draft")
