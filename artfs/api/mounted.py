@@ -71,7 +71,7 @@ def _has(place: Path, client: Client, collection: CollectionRef) -> bool:
     """Whether a mount shows a version to this process. One made elsewhere shows only when the mount asks the registry again."""
     if not os.path.isdir(place):  # noqa: PTH112 - is_dir() raises for a mount whose registry is away
         client.refresh_mounts(collection, [place.name])
-    return os.path.isdir(place)  # noqa: PTH112
+    return os.path.isdir(place)  # noqa: PTH112 - as above
 
 
 def _begin(config: Config) -> Path:

@@ -36,7 +36,7 @@ def read(artifact: Artifact, name: str) -> Any:
     needed = {one.path: one for one in map(manifest.get_entry_by_path, _paths(value)) if one is not None}
     artifact.fetch(needed.values(), None)
     result = kind.from_json(value, artifact)  # type: ignore[arg-type]  # it uses few methods, which are the same here
-    result._set_artifact_source(artifact, name)  # type: ignore[arg-type]
+    result._set_artifact_source(artifact, name)  # type: ignore[arg-type]  # as above
     return result
 
 
