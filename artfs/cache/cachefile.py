@@ -102,7 +102,7 @@ class CacheFile:
         """Whether the whole content was proven once, and all that is here is. Never blocks."""
         return self._known.summary()[1]
 
-    def read_nowait(self, number: int, offset: int, size: int, *, only_proven: bool = False) -> bytes | None:
+    def read_nowait(self, number: int, offset: int, size: int, *, only_proven: bool = False) -> memoryview | None:
         """Return bytes of a block that this process has verified, if they are in the page cache still. Never blocks.
 
         None says nothing: ask `read`, which verifies what comes from the disk again. The arguments are those of `read`.

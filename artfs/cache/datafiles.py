@@ -103,14 +103,14 @@ class DataFile:
         """Return the bytes at an offset of the file, fewer where it ends."""
         return os.pread(self._descriptor, size, offset)
 
-    def read_nowait(self, offset: int, size: int) -> bytes | None:
+    def read_nowait(self, offset: int, size: int) -> memoryview | None:
         """Return the bytes if all of them are in the page cache."""
         buffer = bytearray(size)
         try:
             count = os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT)
         except OSError:  # EAGAIN, or a file system that cannot tell
             return None
-        return bytes(buffer) if count == size else None
+        return memoryview(buffer).toreadonly() if count == size else None
 
     def write(self, offset: int, data: memoryview) -> None:
         """Write all of the bytes at an offset of the file."""

@@ -44,10 +44,11 @@ _DISK_RUN = 2  # the same on this machine, where a sequential reader is to have 
 LOCAL_WINDOW = 16
 """Blocks that are read ahead of a sequential reader of what is on this machine."""
 
-WINDOW_BYTES = 128 << 20
+WINDOW_BYTES = 64 << 20
 """Bytes that are fetched ahead of all sequential readers of remote content together: they share it.
 
-More than may be on their way, so that there are always as many: what comes out of turn is in memory, or in the cache by then.
+What comes before a slow reader wants it waits in memory. With more than there is room for, it is what the reader wants next that
+falls out first, and has to be read again from the cache.
 """
 
 DEADLINE = 90.0

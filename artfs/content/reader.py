@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MEMORY_BYTES = 64 << 20
+_MEMORY_BYTES = 72 << 20  # all that is read ahead, and more: what does not fit is read again from the disk
 _EXPORT_RUN = 8  # blocks in one request of an export of remote content
 _EXPORT_AHEAD = 4  # requests under way at once
 

@@ -89,7 +89,7 @@ class Remote:
 
     # Without waiting --------------------------------------------------------------------------------------------
 
-    def piece_nowait(self, entry: Entry, number: int, offset: int, size: int) -> bytes | None:
+    def piece_nowait(self, entry: Entry, number: int, offset: int, size: int) -> memoryview | None:
         """Return bytes of a cached block from memory or the page cache; None where that would wait. Never blocks."""
         file = self._opened(entry)
         if file is None:

@@ -11,7 +11,7 @@ import trio.testing
 from artfs.content import fetch as fetch_module
 from artfs.content.fetch import Fetch
 from artfs.content.lanes import MAX_DISK_READS, MAX_FETCHES
-from artfs.content.pipeline import Pipeline
+from artfs.content.pipeline import WINDOW_BYTES, Pipeline
 from artfs.errors import IntegrityError, UnreachableError
 from artfs.model.entry import BLOCK_SIZE, HEAD_SIZE, Entry
 from artfs.model.paths import parse_entry_path
@@ -275,6 +275,18 @@ async def test_what_is_in_the_page_cache_is_read_and_proven_without_suspending(s
         assert bytes(await pipeline.read(entry, BLOCK_SIZE + 7, 100)) == DATA[BLOCK_SIZE + 7 :][:100]
     assert store.nowait_reads == [(entry.blob, 1)]
     assert store.blocks_read(entry) == [3]
+
+
+async def test_what_was_read_ahead_of_a_slow_reader_is_not_read_again_from_the_disk(store, pipeline):
+    store.local = False
+    count = 2 * WINDOW_BYTES // BLOCK_SIZE
+    entry = store.add("f", bytes(count * BLOCK_SIZE), listed=True)
+    for number in range(count):
+        await pipeline.read(entry, number * BLOCK_SIZE, BLOCK_SIZE)
+        while pipeline.in_flight:
+            await trio.sleep(0.001)
+    assert len(store.spans) < count
+    assert pipeline._reader._remote._cache.statistics().hits == 0
 
 
 async def test_cold_reads_of_many_files_do_not_delay_a_cached_read_nor_other_threads(store, pipeline):
