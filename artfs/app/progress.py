@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from artfs.app.beside import beside
+
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from artfs.staging.progress import Progress
@@ -153,19 +155,13 @@ def showing(snapshot: Callable[[], Mapping[str, Any]], after: float = 0.0) -> It
     if display is None:
         yield
         return
-    done = threading.Event()
 
-    def show() -> None:
+    def show(done: threading.Event) -> None:
         if after and done.wait(after):
             return
         with display() as shown:
             while not done.wait(_INTERVAL):
                 shown.show(snapshot())
 
-    thread = threading.Thread(target=show, name="artfs-progress")
-    thread.start()
-    try:
+    with beside(show, "artfs-progress"):
         yield
-    finally:
-        done.set()
-        thread.join()

@@ -1,15 +1,17 @@
-"""Say why something takes long: which service does not answer and is asked again. For who waits, in the Python API."""
+"""Say why something takes long: which service does not answer and is asked again. For who waits, in the Python API and at a terminal."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
 import time
 from typing import TYPE_CHECKING
 
+from artfs.app.beside import beside
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import threading
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from artfs.app.services import Services
 
@@ -19,29 +21,18 @@ PATIENCE = 3.0  # seconds for which a service may be silent without a word
 _INTERVAL = 0.5  # seconds
 
 
-@contextlib.contextmanager
-def saying_why(services: Services) -> Iterator[None]:
-    """Log a warning, once for each service that does not answer for a while, as long as the body works."""
-    done = threading.Event()
+def saying_why(services: Services, tell: Callable[[str], None] = log.warning) -> AbstractContextManager[None]:
+    """Tell, once for each service that does not answer for a while, as long as the body works."""
 
-    def watch() -> None:
+    def watch(done: threading.Event) -> None:
         told: set[str] = set()
         while not done.wait(_INTERVAL):
             for trouble in services.backends.troubles():
                 if trouble.service not in told and time.time() - trouble.since >= PATIENCE:
                     told.add(trouble.service)
                     seconds = services.config.retry_seconds
-                    log.warning(
-                        "%s does not answer, and is asked again for up to %g s: %s",
-                        trouble.service,
-                        seconds,
-                        trouble.reason,
+                    tell(
+                        f"{trouble.service} does not answer, and is asked again for up to {seconds:g} s: {trouble.reason}"
                     )
 
-    thread = threading.Thread(target=watch, name="artfs-why", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    return beside(watch, "artfs-why")

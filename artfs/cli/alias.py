@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def command(config: Config, ref: str, aliases: tuple[str, ...], remove: bool, as_json: bool) -> None:
     """Let ALIASES point at the version REF, wherever they pointed before, in one change. Prints the aliases of the version."""
     from artfs.app.client import refresh_all
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
     from artfs.model.names import parse_alias, parse_artifact_ref, version_name
 
     names = [parse_alias(alias) for alias in aliases]

@@ -34,7 +34,7 @@ def command() -> None:
 
 @contextlib.contextmanager
 def _opened(config: Config) -> Iterator[tuple[Services, Upkeep]]:
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
 
     with open_services(dataclasses.replace(config, offline=True)) as services:
         yield services, services.cache().upkeep

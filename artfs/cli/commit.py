@@ -121,7 +121,7 @@ def _resume(config: Config, *, as_json: bool) -> int:
     """Finish the commits that were left in the data directory."""
     from artfs.app.client import refresh_all
     from artfs.app.progress import watching
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
     from artfs.model.names import version_name
     from artfs.staging.journal import Journal
     from artfs.staging.progress import Progress
@@ -156,7 +156,7 @@ def _resume(config: Config, *, as_json: bool) -> int:
 
 def _abort(config: Config, text: str, *, as_json: bool) -> int:
     """Give up the first unfinished commit of a draft."""
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
     from artfs.model.names import parse_collection_ref
     from artfs.staging.progress import Progress
     from artfs.staging.turns import give_up

@@ -62,8 +62,8 @@ def command(config: Config, before: str, after: str | None, name_only: bool, sta
 def _compare(config: Config, before: str, after: str | None, changes: Changes) -> tuple[str | None, str]:
     """Find the changes; return the names of what was compared."""
     from artfs.app.named import NamedDraft, named
-    from artfs.app.services import open_services
     from artfs.cli.options import default_entity
+    from artfs.cli.services import open_services
 
     first = named(before, config, lambda: default_entity(config))
     second = None if after is None else named(after, config, lambda: default_entity(config))

@@ -36,7 +36,7 @@ def command(config: Config, places: Sequence[str], depth: int, human: bool, as_j
     here, files that references name here, and the block cache.
     """
     from artfs.app.named import NamedVersion, named
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
 
     rows: list[dict[str, Any]] = []
     with open_services(config) as services:

@@ -33,7 +33,7 @@ def command(config: Config, delete: bool, grace: str, listed: bool, as_json: boo
     from artfs.app.client import refresh_all
     from artfs.app.gc import open_collector
     from artfs.app.progress import watching
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
     from artfs.model.durations import parse_duration
     from artfs.model.names import version_name
     from artfs.staging.progress import Progress

@@ -31,7 +31,7 @@ def command(config: Config, ref: str, directory: str, force: bool, as_json: bool
     of the version that is there with other content is an error, unless --force is given.
     """
     from artfs.app.progress import watching
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
     from artfs.content.export import export
     from artfs.model.names import parse_artifact_ref, version_name
     from artfs.staging.progress import Progress

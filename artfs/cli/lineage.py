@@ -58,7 +58,7 @@ def command(
     if sum([dot, svg is not None, html is not None, as_json]) > 1:
         raise InvalidInputError("give only one of --dot, --svg, --html and --json")
     from artfs.api.lineage import Direction, Reason, render_dot, render_html, render_svg, to_json, trace
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
 
     both = up == down
     directions = tuple(way for way, wanted in ((Direction.UP, up), (Direction.DOWN, down)) if wanted or both)

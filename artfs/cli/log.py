@@ -33,7 +33,7 @@ def command(config: Config, ref: str, count: int | None, stat: bool, as_json: bo
     REF is written ENTITY/PROJECT/NAME; with :VERSION, the history begins at that version. With --stat, each version is compared with
     the one before it, by digest, which reads their lists of files.
     """
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
 
     with open_services(config) as services:
         found = _history(services, ref, count, stat=stat)

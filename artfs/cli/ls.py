@@ -28,7 +28,7 @@ def command(config: Config, place: str, long: bool, as_json: bool) -> None:
     registry of that mount is asked.
     """
     from artfs.app.named import as_reference
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
     from artfs.model.shown import visible_whole
 
     place, config = as_reference(place, config) if place else (place, config)

@@ -74,7 +74,7 @@ def with_flags(command: F) -> F:
 
 def default_entity(config: Config) -> str:
     """Return the entity of references that name none. A W&B server is asked for it, where the settings do not say."""
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
 
     if config.entity:
         return config.entity

@@ -33,7 +33,7 @@ def command(config: Config, places: tuple[str, ...], listing: bool, as_json: boo
     The exit code is 9, and nothing is pinned, if it does not fit into the cache.
     """
     from artfs.app.selecting import select
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
 
     if listing and places:
         raise click.UsageError("--list takes no arguments")

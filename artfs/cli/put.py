@@ -60,7 +60,7 @@ def command(
     from artfs.app.client import refresh_all
     from artfs.app.progress import watching
     from artfs.app.runs import current_run
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
     from artfs.model.names import (
         LATEST,
         parse_alias,

@@ -30,7 +30,7 @@ def command(config: Config, places: tuple[str, ...], as_json: bool) -> int:
 
     from artfs.app.pins import Pins
     from artfs.app.selecting import select
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
 
     with open_services(dataclasses.replace(config, offline=True)) as services:
         selections = select(places, services) if places else [pin.selection for pin in Pins(services).all()]

@@ -26,7 +26,7 @@ def command(config: Config, ref: str, delete_aliases: bool, yes: bool, as_json: 
     Of a link in a portfolio, the link only: the version stays where it was logged.
     """
     from artfs.app.client import refresh_all
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
     from artfs.model.names import parse_artifact_ref, version_name
 
     with open_services(config) as services:

@@ -51,8 +51,8 @@ def command(
     not put secrets there), directory, host, user, git commit, and how it ended. The exit code is that of the command.
     """
     from artfs.app.runs import RUN_VARIABLE
-    from artfs.app.services import open_services
     from artfs.app.supervise import Ended, NotStartedError, run_child, signals_held
+    from artfs.cli.services import open_services
 
     info = _describe(config, command_line, project, name, job_type, settings, run_id)
     with open_services(config) as services:
@@ -129,7 +129,7 @@ def _startable(command_line: tuple[str, ...], environment: Mapping[str, str]) ->
 
 def _end(config: Config, ref: RunRef, ended: Ended) -> None:
     """Record what the run has used until now, and how it ended. What cannot be recorded is a warning."""
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
     from artfs.model.run import RunChange, RunProgress, RunState
 
     _record_uses(config)

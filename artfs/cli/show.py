@@ -26,7 +26,7 @@ def command(config: Config, ref: str, as_json: bool) -> None:
     REF may also be a path in a mount: then the registry of that mount is asked.
     """
     from artfs.app.named import as_reference
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
     from artfs.model.names import parse_artifact_ref
     from artfs.model.shown import visible_whole
     from artfs.registry.summary import version_summary

@@ -26,7 +26,7 @@ def command(config: Config, places: tuple[str, ...], everything: bool, as_json: 
     An alias means the version that was pinned by this name, or else the one that it names now.
     """
     from artfs.app.pins import Pins
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
 
     if everything == bool(places):
         raise click.UsageError("name what to unpin, or --all")

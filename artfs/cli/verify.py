@@ -48,7 +48,7 @@ def command(config: Config, ref: str, cached: bool, as_json: bool) -> int:
     The exit code is 0 if nothing is wrong, 7 if a file is, and 8 if some could not be reached.
     """
     from artfs.app.progress import watching
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
     from artfs.content.verify import verify
     from artfs.model.names import parse_artifact_ref
     from artfs.staging.progress import Progress

@@ -46,7 +46,7 @@ def command(
 
     The exit code is 9, and nothing is fetched, if it does not fit into the cache. With --check it is 1 if anything misses.
     """
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
 
     if check + evict + pin > 1:
         raise click.UsageError("--check, --evict and --pin exclude each other")
@@ -147,7 +147,7 @@ def look(config: Config, selections: Sequence[Selection]) -> list[Readiness]:
 
     from artfs.app.progress import watching
     from artfs.app.readiness import readiness
-    from artfs.app.services import open_services
+    from artfs.cli.services import open_services
     from artfs.staging.progress import Progress
 
     progress = Progress()

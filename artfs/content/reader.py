@@ -19,7 +19,7 @@ from cachetools import LRUCache
 from artfs.content.heads import Heads
 from artfs.content.packs import Flights, Pack, place_of
 from artfs.content.proof import block_count, block_length, content_key, describe, is_provable
-from artfs.errors import ArtfsError, IntegrityError, NotFoundError
+from artfs.errors import ArtfsError, ChangedError, IntegrityError, NotFoundError
 from artfs.model.digest import Digest
 from artfs.model.entry import BLOCK_SIZE
 from artfs.storage.files import FileSource
@@ -176,6 +176,9 @@ class Reader:
             if entry.ref is not None or isinstance(entry, Pack):
                 raise
             raise self._missing(entry) from error
+        except ChangedError:  # nothing is damaged
+            self._origins.forget(entry)
+            raise
         except IntegrityError:
             if not isinstance(entry, Pack):
                 self._damaged(entry, first)

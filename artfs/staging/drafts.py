@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import threading
@@ -364,7 +365,16 @@ class Drafts:
         if draft.transient and draft.database.get(JOURNAL_KEY) is None:
             draft.discard()
             return None
+        self._distinguish(draft)
         return draft
+
+    def _distinguish(self, draft: Draft) -> None:
+        """Give a draft that was taken over another name if one of its collection has it: two processes may have made one each."""
+        with self._guard:
+            others = [other for other in self._owned.values() if other is not draft]
+            names = {other.name for other in others if other.collection == draft.collection}
+            if draft.name in names:
+                draft.rename(next(name for n in itertools.count(2) if (name := f"{draft.name}-{n}") not in names))
 
     def _own(self, directory: Path, lock: DraftLock) -> Draft:
         try:

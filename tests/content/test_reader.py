@@ -11,7 +11,7 @@ import pytest
 from artfs.content import origin
 from artfs.content import reader as reader_module
 from artfs.content.proof import block_count
-from artfs.errors import IntegrityError, NotFoundError, UnreachableError
+from artfs.errors import ChangedError, IntegrityError, NotFoundError, UnreachableError
 from artfs.model.digest import Algorithm
 from artfs.model.entry import BLOCK_SIZE, Entry
 from artfs.model.paths import parse_entry_path
@@ -47,6 +47,19 @@ def test_the_bytes_that_the_manifest_names_come_back(store, reader, size, algori
 def test_the_bytes_of_a_reference_come_back(store, reader, size):
     store.blobs["file:///data/f"] = bytearray(DATA[:size])
     assert content(reader, reference("f", "file:///data/f", DATA[:size])) == DATA[:size]
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_reference_that_has_changed_is_an_error_and_no_damage(store, reader, local):
+    store.local = local
+    store.blobs["s3://bucket/f"] = bytearray(DATA)
+    entry = reference("f", "s3://bucket/f", DATA)
+    store.failure = ChangedError("s3://bucket/f has changed")
+    with pytest.raises(ChangedError, match="has changed"):
+        reader.block(entry, 0)
+    assert not reader.damaged
+    store.failure = None
+    assert content(reader, entry) == DATA
 
 
 @damage

@@ -99,6 +99,22 @@ def test_two_drafts_of_one_name_are_refused(tmp_path):
     drafts.close()
 
 
+def test_two_drafts_of_one_name_that_two_processes_have_left_are_both_to_be_seen(tmp_path):
+    left = [open_drafts(tmp_path) for _ in range(3)]
+    for drafts in left:
+        draft = drafts.create(COLLECTION, "put-x")
+        drafts.create(CollectionRef("me", "demo", "other"), "put-x")
+        os.close(draft.tree.create(draft.id, os.O_WRONLY, 0o644))
+    for drafts in left:
+        drafts.close()
+    for _ in range(2):
+        drafts = open_drafts(tmp_path)
+        taken = [draft for draft in drafts.acquire() if draft.collection == COLLECTION]
+        assert sorted(draft.name for draft in taken) == ["put-x", "put-x-2", "put-x-3"]
+        assert all([item.path for item in draft.tree.walk()] == [draft.id] for draft in taken)
+        drafts.close()
+
+
 def test_a_rename_that_was_logged_but_not_done_is_done_at_the_next_start(tmp_path):
     drafts = open_drafts(tmp_path)
     draft = drafts.create(COLLECTION, "x")
