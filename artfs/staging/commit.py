@@ -28,7 +28,7 @@ from artfs.staging.journal import Journal
 from artfs.staging.progress import CommitInterrupted
 from artfs.staging.recheck import Recheck
 from artfs.staging.scan import scan
-from artfs.staging.turns import GIVEN_UP_KEY, WAITS_KEY, Turns, number, refuse_given_up
+from artfs.staging.turns import GIVEN_UP_KEY, WAITS_KEY, Turns, is_given_up, number, refuse_given_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,7 +114,7 @@ class Committer:
         UnreachableError and CommitInterrupted leave the commit to be run again. Any other error ends it: the draft is as it was,
         and ``draft.error`` says why.
         """
-        if draft.turn.ended is None and not draft.database.get(GIVEN_UP_KEY):
+        if draft.turn.ended is None and not is_given_up(draft):
             self._turns.take(draft, progress, lambda earlier: self._run_in_turn(earlier, progress))
         result = self._run_in_turn(draft, progress)
         progress.begin("done")

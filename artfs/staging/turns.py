@@ -162,8 +162,10 @@ def give_up(root: Path, collection: CollectionRef, name: str) -> Begun | None:
 
 
 def is_given_up(draft: Draft) -> bool:
-    """Whether the commit of a draft is not to go on."""
-    return bool(draft.database.get(GIVEN_UP_KEY))
+    """Whether the commit of a draft is not to go on. False where that cannot be read: then another thread has just ended it."""
+    with contextlib.suppress(UnreachableError):
+        return bool(draft.database.get(GIVEN_UP_KEY))
+    return False
 
 
 def refuse_given_up(draft: Draft) -> None:

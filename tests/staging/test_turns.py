@@ -97,6 +97,31 @@ def test_who_was_overtaken_by_the_thread_of_another_is_told_what_was_made(servic
     assert (result.version.index, result.created, older.is_gone) == (0, True, True)
 
 
+def test_who_is_overtaken_between_two_looks_is_told_what_was_made(services, monkeypatch):
+    draft = begin(services)
+
+    class Overtaken(turns.Turn):
+        """As it is seen by a thread that has looked just before another one ended the commit."""
+
+        looks = 0
+
+        @property
+        def ended(self):
+            self.looks += 1
+            if self.looks == 1:
+                services.committer().run(draft, Progress())
+                assert draft.is_gone
+                return None
+            return self.became
+
+        @ended.setter
+        def ended(self, became):
+            self.became = became
+
+    draft.turn = Overtaken()
+    assert services.committer().run(draft, Progress()).version.index == 0
+
+
 def test_the_order_holds_when_the_clock_goes_back(services, monkeypatch):
     monkeypatch.setattr(turns.time, "time_ns", iter(range(9, 0, -1)).__next__)
     drafts = [begin(services, name) for name in ("a", "b", "c")]
