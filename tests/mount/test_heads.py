@@ -20,6 +20,7 @@ def test_the_first_bytes_of_a_big_file_wait_for_its_head_alone_and_no_byte_comes
         with (version / "data").open("rb", buffering=0) as file:
             assert within(file.read, 4096) == DATA[:4096]
         wait_for(lambda: stall.hits >= 2, "the rest to be asked for")
+    proxy.clear()
     ranges = [request.range for request in proxy.requests() if found.key(DATA) in request.path]
     assert ranges[0] == f"bytes=0-{HEAD_SIZE - 1}"
     assert re.fullmatch(rf"bytes={HEAD_SIZE}-\d+", ranges[1])

@@ -52,6 +52,7 @@ class TestHelpers:
             after = found["pageInfo"]["endCursor"]
         assert time.process_time() - began < 30
 
+    @pytest.mark.heavy
     def test_a_hundred_thousand_files_are_made_and_paged_in_seconds(self, server, client):
         began = time.process_time()
         made = server.log_artifact("me", "p", "c", files={f"{n % 100}/{n}": b"%d" % n for n in range(100_000)})

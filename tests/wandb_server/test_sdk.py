@@ -231,6 +231,7 @@ class TestSizes:
         assert seen["extra"] == ({} if algorithm == "MD5" else {"alg": "XXH128"})
         server.check()
 
+    @pytest.mark.heavy
     def test_a_file_of_more_than_two_gibibytes_goes_up_in_parts_and_another_comes_down_in_them(self, server):
         server.state.verify_multipart = False  # four seconds; test_server has it
         server.log_artifact("me", "big", "made", files={"made.bin": (210 << 20, numbered)})
