@@ -193,6 +193,17 @@ class Known:
             equal = {number: value for number, value in here if checksums is None or checksums[number] == value}
             self._record(state, Proven(self.content, equal, sealed=True))
 
+    def seal_if_proven(self) -> bool:
+        """Note that the whole was proven, if each block is here and was."""
+        state = self.state
+        if state is None:
+            return False
+        with self._lock:
+            proven = len(state.rows.checksums) == self.content.blocks and not state.rows.unproven
+            if proven and not state.rows.was_sealed:
+                self._record(state, Proven(self.content, {}, sealed=True))
+            return proven
+
     def begin_writing(self, state: State, number: int, checksum: bytes, *, proven: bool) -> Begun | None:
         """Take a block to write; None if it is here already, or somebody in this process is writing it.
 

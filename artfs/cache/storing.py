@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from artfs.cache.keeper import Keeper
     from artfs.cache.known import Begun, Known, State
 
-_ATTEMPTS = 4  # to lock a block while others evict the same content
+_ATTEMPTS = 4  # to lock a block while others evict the same content, or to write it to a disk that is full
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -102,15 +102,17 @@ def _lock(known: Known, keeper: Keeper, number: int) -> tuple[State, DataFile] |
 
 
 def _fill(keeper: Keeper, file: DataFile, block: Bytes) -> None:
-    offset = block.number * BLOCK_SIZE
-    try:
-        file.write(offset, block.data)
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        # The disk is fuller than it told, or the limits allow all of it.
-        keeper.evictor.evict(lambda: keeper.room.shortage(2 * BLOCK_SIZE) or 2 * BLOCK_SIZE)
-        file.write(offset, block.data)
+    for attempt in range(_ATTEMPTS):
+        try:
+            file.write(block.number * BLOCK_SIZE, block.data)
+        except OSError as error:
+            if error.errno not in _FULL or attempt == _ATTEMPTS - 1:
+                raise
+            # The disk is fuller than it told, or the limits allow all of it. What is freed may be gone again: the ledger grows, too.
+            if keeper.evictor.evict(lambda: keeper.room.shortage(2 * BLOCK_SIZE) or 2 * BLOCK_SIZE) == 0:
+                raise
+        else:
+            return
 
 
 def _clear(known: Known, keeper: Keeper, file: DataFile, number: int) -> None:

@@ -273,11 +273,12 @@ class Remote:
     def complete(self, entry: Entry) -> None:
         """Prove a content whose blocks are all cached but were served as they came; IntegrityError if it is not what it should be.
 
-        Nothing if it is not complete, is proven already, or cannot be proven. To be called after each fetch of a big one.
+        Nothing if it is not complete, is proven already, or cannot be proven. What a list has proven block by block is not read again. To
+        be called after each fetch of a big one.
         """
         name, file = cache_name(entry), self._file(entry)
         expected = self._expected(entry)
-        if file.sealed or not file.whole or expected is None:
+        if file.sealed or not file.whole or expected is None or file.seal_if_proven():
             return
         with self._lock:
             if name in self._completing:

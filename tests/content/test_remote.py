@@ -196,6 +196,36 @@ def test_a_big_content_without_a_list_is_served_as_it_comes_and_proven_when_it_i
     assert reader.state(entry) == ("yes", "proven")
 
 
+def test_what_a_list_has_proven_is_not_read_again_when_it_is_complete(store, new_reader):
+    entry = store.add("f", DATA, listed=True)
+    reader = new_reader()
+    for number in range(BLOCKS):
+        reader.block(entry, number)
+    reader.close()
+    assert reader.needs_completion(entry)
+    reader.complete(entry)
+    assert reader._remote._file(entry).sealed
+    assert reader._remote._cache.statistics().hits == 0
+
+
+@damage
+@pytest.mark.parametrize("right", [True, False])
+def test_one_block_that_came_unproven_is_proven_with_the_whole(store, new_reader, right):
+    entry = store.add("f", DATA, listed=True)
+    reader = new_reader()
+    for number in range(1, BLOCKS):
+        reader.block(entry, number)
+    reader.close()
+    file = reader._remote._file(entry)
+    file.write(0, DATA[:BLOCK_SIZE] if right else bytes(BLOCK_SIZE), proven=False)
+    if right:
+        reader.complete(entry)
+    else:
+        with pytest.raises(IntegrityError):
+            reader.complete(entry)
+    assert (file.sealed, file.proven(0)) == (right, right)
+
+
 def test_what_a_complete_content_was_proven_to_be_proves_its_blocks_ever_after(store, new_reader, all_is_big):
     entry = store.add("f", DATA)
     reader = new_reader()
