@@ -42,10 +42,10 @@ RUN = GRAIN
 
 _DISK_RUN = 2  # the same on this machine, where a sequential reader is to have all cores verify
 LOCAL_WINDOW = 16
-"""Blocks that are read ahead of a sequential reader of what is on this machine."""
+"""Blocks that are read ahead of a sequential reader of what is on this machine; fewer if there are many."""
 
 WINDOW_BYTES = 64 << 20
-"""Bytes that are fetched ahead of all sequential readers of remote content together: they share it.
+"""Bytes that are read ahead of all sequential readers together: they share it.
 
 What comes before a slow reader wants it waits in memory. With more than there is room for, it is what the reader wants next that
 falls out first, and has to be read again from the cache.
@@ -75,6 +75,7 @@ class Pipeline:
         self._heads: dict[tuple[ContentKey, Digest], Fetch] = {}
         self._read_ahead = ReadAhead()
         self._active: dict[ContentKey, float] = {}
+        self._looked = 0.0  # when those that are not read any more were last taken out
         self._completing: dict[ContentKey, trio.Event] = {}
         self._preparing: set[ContentKey] = set()
         self._failures = Failures()
@@ -371,7 +372,11 @@ class Pipeline:
         key, total = content_key(entry), block_count(entry.size)
 
         def limit(number: int) -> int:
-            return LOCAL_WINDOW if number < total and self._reader.is_here(entry, number) else self._window(key)
+            if number >= total:  # all of it is here or on its way: its share is for the others
+                self._active.pop(key, None)
+                return LOCAL_WINDOW
+            window = self._window(key)
+            return min(LOCAL_WINDOW, window) if self._reader.is_here(entry, number) else window
 
         return self._read_ahead.advance(key, first, last, total, limit)
 
@@ -386,7 +391,8 @@ class Pipeline:
         """Return the largest window of a content in blocks: its share of the memory that all readers have."""
         now = trio.current_time()
         self._active[key] = now
-        if len(self._active) > 1:
+        if now - self._looked > _ACTIVE / 4:
+            self._looked = now
             self._active = {other: seen for other, seen in self._active.items() if now - seen < _ACTIVE}
         return max(2, WINDOW_BYTES // BLOCK_SIZE // len(self._active))
 

@@ -11,7 +11,7 @@ import trio.testing
 from artfs.content import fetch as fetch_module
 from artfs.content.fetch import Fetch
 from artfs.content.lanes import MAX_DISK_READS, MAX_FETCHES
-from artfs.content.pipeline import WINDOW_BYTES, Pipeline
+from artfs.content.pipeline import RUN, WINDOW_BYTES, Pipeline
 from artfs.errors import IntegrityError, UnreachableError
 from artfs.model.entry import BLOCK_SIZE, HEAD_SIZE, Entry
 from artfs.model.paths import parse_entry_path
@@ -287,6 +287,39 @@ async def test_what_was_read_ahead_of_a_slow_reader_is_not_read_again_from_the_d
             await trio.sleep(0.001)
     assert len(store.spans) < count
     assert pipeline._reader._remote._cache.statistics().hits == 0
+
+
+async def test_who_has_read_files_to_their_end_has_all_the_memory_for_the_next_one(store, pipeline):
+    store.local = False
+    count = 24
+    for name in range(WINDOW_BYTES // BLOCK_SIZE):
+        entry = store.add(f"before-{name}", bytes([name]) * (2 * BLOCK_SIZE), listed=True)
+        for number in range(2):
+            await pipeline.read(entry, number * BLOCK_SIZE, BLOCK_SIZE)
+    entry = store.add("f", bytes(count * BLOCK_SIZE), listed=True)
+    del store.spans[:]
+    for number in range(count):
+        await pipeline.read(entry, number * BLOCK_SIZE, BLOCK_SIZE)
+    assert max(size for _, _, size in store.spans) == RUN * BLOCK_SIZE
+
+
+async def test_what_is_read_ahead_of_many_readers_of_the_cache_is_read_from_the_disk_once(store, pipeline):
+    store.local = False
+    readers, count = 16, 12  # more than memory holds, if all of it is read ahead
+    entries = [store.add(str(n), bytes([n]) * (count * BLOCK_SIZE), listed=True) for n in range(readers)]
+    for entry in entries:
+        await pipeline.read(entry, 0, entry.size)
+    pipeline._reader.close()
+    pipeline._reader._blocks.clear()
+    statistics = pipeline._reader._remote._cache.statistics
+    before = statistics().hits
+    for number in range(count):
+        for entry in entries:
+            await pipeline.read(entry, number * BLOCK_SIZE, BLOCK_SIZE)
+            while pipeline.in_flight:
+                await trio.sleep(0.001)
+    again = statistics().hits - before - readers * count
+    assert 0 <= again <= readers  # those that begin do not know of the others
 
 
 async def test_cold_reads_of_many_files_do_not_delay_a_cached_read_nor_other_threads(store, pipeline):
