@@ -365,15 +365,18 @@ class Drafts:
         if draft.transient and draft.database.get(JOURNAL_KEY) is None:
             draft.discard()
             return None
-        self._distinguish(draft)
+        self.distinguish(draft)
         return draft
 
-    def _distinguish(self, draft: Draft) -> None:
-        """Give a draft that was taken over another name if one of its collection has it: two processes may have made one each."""
+    def distinguish(self, draft: Draft) -> None:
+        """Give a draft another name if one of its collection has it: two processes may have made one each.
+
+        One that is being committed keeps its name, by which the commit is given up, until it has failed.
+        """
         with self._guard:
-            others = [other for other in self._owned.values() if other is not draft]
-            names = {other.name for other in others if other.collection == draft.collection}
-            if draft.name in names:
+            others = [one for one in self._owned.values() if one is not draft and one.collection == draft.collection]
+            names = {one.name for one in others}
+            if _is_at_rest(draft) and any(one.name == draft.name and _is_at_rest(one) for one in others):
                 draft.rename(next(name for n in itertools.count(2) if (name := f"{draft.name}-{n}") not in names))
 
     def _own(self, directory: Path, lock: DraftLock) -> Draft:
@@ -398,6 +401,13 @@ class Drafts:
                 if not draft.is_gone and draft.transient and draft.database.get(JOURNAL_KEY) is None:
                     draft.discard()
             draft.release()
+
+
+def _is_at_rest(draft: Draft) -> bool:
+    """Whether a draft is not being committed."""
+    with contextlib.suppress(UnreachableError):  # another thread has just ended it
+        return draft.database.get(JOURNAL_KEY) is None
+    return False
 
 
 def _nanoseconds(base: Base) -> int:

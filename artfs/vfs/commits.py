@@ -8,6 +8,7 @@ collection (`artfs.staging.turns`) begins to run when that one has ended.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from dataclasses import dataclass, field, replace
@@ -255,7 +256,7 @@ class Commits:
             raise BusyError(f"the commit of draft {job.draft_name!r} was published meanwhile")
         if job.error is None:
             raise BusyError(f"the commit of draft {job.draft_name!r} has not ended yet", hint="it does so soon")
-        if name != job.draft_name:
+        if name != job.draft.name:
             job.draft.rename(name)
 
     def _ended(self, job: Job) -> None:
@@ -265,11 +266,15 @@ class Commits:
             self.gone(draft)
             for warning in job.result.warnings:
                 log.info("commit of draft %r of %s: %s", job.draft_name, collection, warning)
+        if job.error is not None:
+            with contextlib.suppress(ArtfsError):  # a disk that fails is told of by who uses the draft
+                self._drafts.distinguish(draft)
         if job.result is not None or job.error is not None:
             del self._jobs[draft.id]
         self._catalog.forget()
         self._notifier.forget_name(self.place(Kind.COMMIT, collection), os.fsencode(job.name))
-        self._notifier.forget_name(self.place(Kind.STAGING, collection), os.fsencode(job.draft_name))
+        for name in {job.draft_name, draft.name}:
+            self._notifier.forget_name(self.place(Kind.STAGING, collection), os.fsencode(name))
         for alias in {LATEST, *job.aliases}:
             self._notifier.forget_name(self.place(Kind.COLLECTION, collection), os.fsencode(alias))
         self._notifier.forget_attr(self.place(Kind.COLLECTION, collection))

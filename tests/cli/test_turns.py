@@ -84,6 +84,22 @@ def test_what_was_given_up_is_an_ordinary_draft_of_the_next_mount(fuse, cli, awa
     assert latest(cli) == "older"
 
 
+def test_two_of_one_source_that_were_given_up_are_both_drafts_of_the_mount(fuse, cli, away):
+    for text in ("one", "two"):
+        put(cli, text, code=8)
+    cli.mount()
+    try:
+        for count in (1, 2):
+            cli.out("commit", "--abort", "demo/data/put-source")
+            wait_for(lambda count=count: len(os.listdir(cli.collection() / ".staging")) == count)
+        drafts = {
+            name: (cli.collection() / ".staging" / name / "f").read_text() for name in ("put-source", "put-source-2")
+        }
+        assert drafts == {"put-source": "one", "put-source-2": "two"}
+    finally:
+        cli.close()
+
+
 def test_a_mount_finishes_kept_commits_in_their_order_and_before_new_ones(fuse, cli, away):
     for text in ("one", "two"):
         put(cli, text, code=8)
