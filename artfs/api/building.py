@@ -22,7 +22,7 @@ from artfs.model.digest import Algorithm, Digest
 from artfs.model.names import DEFAULT_PROJECT, CollectionRef, version_name
 from artfs.model.paths import join, parse_entry_path, split
 from artfs.model.reference import redact
-from artfs.staging.drafts import Base
+from artfs.staging.base import Base
 from artfs.staging.hashing import hash_one, remember
 from artfs.staging.progress import Progress
 from artfs.staging.snapshot import copy_file

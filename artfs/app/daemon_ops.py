@@ -23,7 +23,7 @@ from artfs.model.names import (
     version_name,
 )
 from artfs.model.runs import parse_full_run
-from artfs.staging.drafts import Base
+from artfs.staging.base import Base
 from artfs.staging.journal import Journal
 from artfs.vfs.namespace import COMMIT_NAME, STAGING_NAME, Kind
 

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from artfs.content.verify import Verifier
     from artfs.model.entry import Entry, Packed
     from artfs.registry.port import ManifestFile, Registry, Version
+    from artfs.staging.base import Base
     from artfs.staging.commit import Committer
-    from artfs.staging.drafts import Base, Drafts
+    from artfs.staging.drafts import Drafts
     from artfs.staging.links import Links
     from artfs.storage.port import BlobStore
     from artfs.storage.resolver import References

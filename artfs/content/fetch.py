@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from artfs.content.proof import content_key
 from artfs.errors import UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from artfs.content.budget import Request
     from artfs.content.lanes import Lane
@@ -86,3 +87,12 @@ class Failures:
         at, error = self._of.get((content_key(entry), number), (-math.inf, None))
         if error is not None and trio.current_time() - at < _REMEMBERED:
             raise error
+
+
+@contextlib.contextmanager
+def until(entry: Entry, seconds: float) -> Iterator[None]:
+    """Turn a wait that has become too long into an error that says so."""
+    with trio.move_on_after(seconds) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise UnreachableError(f"{entry.path} did not come within {seconds:.0f} s")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
-from artfs.content.fetch import Failures, Fetch
+from artfs.content.fetch import Failures, Fetch, until
 from artfs.content.lanes import Lanes
 from artfs.content.packs import place_of
 from artfs.content.proof import block_count, block_length, content_key
@@ -23,7 +23,7 @@ from artfs.errors import ArtfsError, IntegrityError, NotFoundError, UnreachableE
 from artfs.model.entry import BLOCK_SIZE, HEAD_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from artfs.content.lanes import Lane
     from artfs.content.proof import ContentKey
@@ -178,14 +178,14 @@ class Pipeline:
             data = self._reader.take_out(entry, pieces)
             if data is not None:
                 return data
-        with _until(entry, self._deadline):  # once more, to say what is wrong with this file
+        with until(entry, self._deadline):  # once more, to say what is wrong with this file
             return await self._network(entry).workers.run(partial(self._reader.block, entry, 0))
 
     async def _read_empty(self, entry: Entry, offset: int, size: int) -> Buffer:
         self._reader.check_empty(entry)
         if entry.ref is None:
             return b""
-        with _until(entry, self._deadline):
+        with until(entry, self._deadline):
             return await self._network(entry).workers.run(partial(self._reader.read_unsized, entry, offset, size))
 
     def prepare(self, entry: Entry) -> None:
@@ -290,7 +290,7 @@ class Pipeline:
     async def _wait(self, fetch: Fetch, entry: Entry) -> None:
         fetch.lane.budget.promote(fetch.request)
         if not fetch.done.is_set():
-            with _until(entry, self._deadline):
+            with until(entry, self._deadline):
                 await fetch.done.wait()
 
     def _is_wanted(self, entry: Entry, number: int) -> bool:
@@ -395,12 +395,3 @@ class Pipeline:
             self._looked = now
             self._active = {other: seen for other, seen in self._active.items() if now - seen < _ACTIVE}
         return max(2, WINDOW_BYTES // BLOCK_SIZE // len(self._active))
-
-
-@contextlib.contextmanager
-def _until(entry: Entry, seconds: float) -> Iterator[None]:
-    """Turn a wait that has become too long into an error that says so."""
-    with trio.move_on_after(seconds) as scope:
-        yield
-    if scope.cancelled_caught:
-        raise UnreachableError(f"{entry.path} did not come within {seconds:.0f} s")

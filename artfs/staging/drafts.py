@@ -21,10 +21,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from artfs.errors import ArtfsError, ExistsError, IntegrityError, NoSpaceError, NotFoundError, UnreachableError
-from artfs.model.digest import Digest
 from artfs.model.names import CollectionRef
 from artfs.private import make_private
-from artfs.registry.port import ManifestFile
+from artfs.staging.base import Base
 from artfs.staging.database import DraftDatabase
 from artfs.staging.locks import DraftLock, take
 from artfs.staging.overlay import Overlay
@@ -37,22 +36,11 @@ if TYPE_CHECKING:
 
     from artfs.cache.index import ManifestIndex
     from artfs.model.entry import JsonValue
-    from artfs.model.names import ArtifactRef
 
 log = logging.getLogger(__name__)
 
 _NEW, _TRASH = ".new-", ".trash-"
 _BALLAST_SIZE = 256 << 10  # bytes: some pages in the logs of the draft's database and the registry's
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """The version that a draft starts from."""
-
-    version_id: str
-    ref: ArtifactRef
-    manifest: ManifestFile
-    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +75,12 @@ class Draft:
         self.collection = CollectionRef(about["entity"], about["project"], about["collection"])
         self._name = str(self.database.get("name"))
         self.created_at = datetime.fromisoformat(about["created_at"])
-        self.base = self._load_base()
+        found = self.database.get("base")
+        self.base = None if found is None else Base.decode(found)
         index = None if self.base is None else open_base(self.base)
-        self.tree = Overlay(directory, self.database, index, 0 if self.base is None else _nanoseconds(self.base))
+        self.tree = Overlay(directory, self.database, index, 0 if self.base is None else self.base.created_ns)
         self.turn = Turn()
         note(self)
-
-    def _load_base(self) -> Base | None:
-        found = cast("dict[str, str | int] | None", self.database.get("base"))
-        if found is None:
-            return None
-        manifest = ManifestFile(Digest.from_base64(str(found["manifest"])), int(found["manifest_size"]))
-        collection = CollectionRef(str(found["entity"]), str(found["project"]), str(found["collection"]))
-        created_at = datetime.fromisoformat(str(found["created_at"]))
-        return Base(str(found["version_id"]), collection.at(str(found["alias"])), manifest, created_at)
 
     @property
     def name(self) -> str:
@@ -271,19 +251,7 @@ class Drafts:
             database.set("name", name)
             database.set("transient", transient or None)
             if base is not None:
-                database.set(
-                    "base",
-                    {
-                        "version_id": base.version_id,
-                        "entity": base.ref.collection.entity,
-                        "project": base.ref.collection.project,
-                        "collection": base.ref.collection.collection,
-                        "alias": base.ref.alias,
-                        "manifest": base.manifest.digest.base64,
-                        "manifest_size": base.manifest.size,
-                        "created_at": base.created_at.isoformat(),
-                    },
-                )
+                database.set("base", base.encode())
 
     def acquire(self) -> list[Draft]:
         """Take over every draft that no process owns, and return them. Rubbish is removed, a damaged draft is left alone."""
@@ -373,7 +341,7 @@ class Drafts:
 
         One that is being committed keeps its name, by which the commit is given up, until it has failed.
         """
-        with self._guard:
+        with self._guard, contextlib.suppress(ArtfsError):  # a disk that fails is told of by who uses the draft
             others = [one for one in self._owned.values() if one is not draft and one.collection == draft.collection]
             names = {one.name for one in others}
             if _is_at_rest(draft) and any(one.name == draft.name and _is_at_rest(one) for one in others):
@@ -408,7 +376,3 @@ def _is_at_rest(draft: Draft) -> bool:
     with contextlib.suppress(UnreachableError):  # another thread has just ended it
         return draft.database.get(JOURNAL_KEY) is None
     return False
-
-
-def _nanoseconds(base: Base) -> int:
-    return int(base.created_at.replace(microsecond=0).timestamp()) * 10**9 + base.created_at.microsecond * 1000

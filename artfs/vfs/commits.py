@@ -8,7 +8,6 @@ collection (`artfs.staging.turns`) begins to run when that one has ended.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from dataclasses import dataclass, field, replace
@@ -26,8 +25,9 @@ from artfs.vfs.namespace import Kind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from artfs.staging.base import Base
     from artfs.staging.commit import CommitResult, Committer
-    from artfs.staging.drafts import Base, Draft, Drafts
+    from artfs.staging.drafts import Draft, Drafts
     from artfs.vfs.catalog import Catalog
     from artfs.vfs.types import Inode, Notifier
 
@@ -267,8 +267,7 @@ class Commits:
             for warning in job.result.warnings:
                 log.info("commit of draft %r of %s: %s", job.draft_name, collection, warning)
         if job.error is not None:
-            with contextlib.suppress(ArtfsError):  # a disk that fails is told of by who uses the draft
-                self._drafts.distinguish(draft)
+            self._drafts.distinguish(draft)
         if job.result is not None or job.error is not None:
             del self._jobs[draft.id]
         self._catalog.forget()

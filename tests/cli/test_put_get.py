@@ -207,9 +207,9 @@ def test_a_directory_that_has_those_of_artfs_in_it_is_refused(cli, tmp_path):
 
 
 def test_a_command_says_which_service_it_waits_for(cli):
-    cli.environment["ARTFS_RETRY_SECONDS"] = "5"
+    cli.environment["ARTFS_RETRY_SECONDS"] = "20"
     result = cli.run("put", "--reference", "http://127.0.0.1:1/x", "demo/raw", code=8)
-    told = [line for line in result.stderr.splitlines() if "does not answer, and is asked again for up to 5 s" in line]
+    told = [line for line in result.stderr.splitlines() if "does not answer, and is asked again for up to 20 s" in line]
     assert len(told) == 1
     assert told[0].startswith("artfs: warning: http://127.0.0.1:1 does")
     assert "Connection refused" in told[0]

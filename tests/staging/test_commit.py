@@ -14,7 +14,7 @@ from artfs.errors import ArtfsError, BusyError, InvalidInputError, UnreachableEr
 from artfs.model.digest import Algorithm, Digest
 from artfs.model.entry import HEAD_SIZE
 from artfs.model.names import CollectionRef
-from artfs.staging.drafts import Base
+from artfs.staging.base import Base
 from artfs.staging.journal import Journal
 from artfs.staging.progress import CommitInterrupted, Progress
 

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from artfs.errors import ExistsError, SchemaError
+from artfs.errors import ExistsError, NoSpaceError, SchemaError
 from artfs.model.names import CollectionRef
-from artfs.staging.drafts import Drafts
+from artfs.staging.drafts import Draft, Drafts
 from artfs.staging.marks import WHITEOUT
 
 COLLECTION = CollectionRef("me", "demo", "data")
@@ -48,7 +48,7 @@ def test_a_draft_is_owned_by_one_process_at_a_time(tmp_path):
 def test_the_draft_of_a_killed_process_can_be_taken(tmp_path):
     script = f"""
 import os, pathlib, signal
-from artfs.staging.drafts import Drafts
+from artfs.staging.drafts import Draft, Drafts
 from artfs.model.names import CollectionRef
 drafts = Drafts(pathlib.Path({str(tmp_path)!r}), "registry", None)
 draft = drafts.create(CollectionRef("me", "demo", "data"), "x")
@@ -113,6 +113,22 @@ def test_two_drafts_of_one_name_that_two_processes_have_left_are_both_to_be_seen
         assert sorted(draft.name for draft in taken) == ["put-x", "put-x-2", "put-x-3"]
         assert all([item.path for item in draft.tree.walk()] == [draft.id] for draft in taken)
         drafts.close()
+
+
+def test_a_draft_whose_namesake_cannot_be_renamed_is_taken_over_all_the_same(tmp_path, monkeypatch):
+    left = [open_drafts(tmp_path) for _ in range(2)]
+    for drafts in left:
+        drafts.create(COLLECTION, "x")
+    for drafts in left:
+        drafts.close()
+
+    def full(*_):
+        raise NoSpaceError("the disk is full")
+
+    monkeypatch.setattr(Draft, "rename", full)
+    drafts = open_drafts(tmp_path)
+    assert [draft.name for draft in drafts.acquire()] == ["x", "x"]
+    drafts.close()
 
 
 def test_a_rename_that_was_logged_but_not_done_is_done_at_the_next_start(tmp_path):

@@ -18,7 +18,8 @@ from artfs.model.manifest import encode_manifest
 from artfs.model.names import CollectionRef
 from artfs.model.paths import parse_entry_path
 from artfs.registry.port import ManifestFile
-from artfs.staging.drafts import Base, Drafts
+from artfs.staging.base import Base
+from artfs.staging.drafts import Drafts
 
 NAMES = ["a", "b", "c"]
 paths = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join)

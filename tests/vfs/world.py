@@ -17,8 +17,9 @@ from artfs.content.proof import Prover
 from artfs.content.reader import Reader
 from artfs.content.remote import Remote
 from artfs.model.names import CollectionRef
+from artfs.staging.base import Base
 from artfs.staging.commit import Committer
-from artfs.staging.drafts import Base, Drafts
+from artfs.staging.drafts import Drafts
 from artfs.staging.links import Links
 from artfs.staging.target import StoreTarget
 from artfs.vfs.catalog import Catalog
